@@ -86,6 +86,9 @@ if TYPE_CHECKING:
     from penult.results.lists.run_table import RunTable as RunTable
     from penult.results.lists.stored import ResultSummary as ResultSummary
     from penult.results.merge_origin import MergeOrigin as MergeOrigin
+    from penult.results.merge_origin import MergeStep as MergeStep
+    from penult.results.merging.curve import MergeBarrier as MergeBarrier
+    from penult.results.merging.curve import MergeCurve as MergeCurve
     from penult.results.merging.merge import Lineage as Lineage
     from penult.results.merging.merge import Merge as Merge
     from penult.results.metrics import EpochMetrics as EpochMetrics
@@ -143,7 +146,8 @@ _NAMES = {
     "results.records": "Checkpoint Dataset FeatureSet Features Group Info Run RunManifest Split",
     "results.finetune_spec": "FinetuneSpec",
     "results.merging.merge": "Lineage Merge",
-    "results.merge_origin": "MergeOrigin",
+    "results.merging.curve": "MergeBarrier MergeCurve",
+    "results.merge_origin": "MergeOrigin MergeStep",
     "results.metrics": "EpochMetrics Metrics",
     "results.spectra": "Imbalance Spectra",
     "results.run_spectra": "RunSpectra",

@@ -33,6 +33,7 @@ Layout = Literal["table", "waterbirds", "celeba", "civilcomments", "multinli", "
 Link = Literal["softmax", "ovr"]
 MergeMethodName = Literal[
     "uniform",
+    "greedy",
     "wise",
     "trajectory",
     "task_arithmetic",

@@ -49,10 +49,15 @@ class MergeMethod:
     """Whether the seed matters."""
     of_run: bool = False
     """Whether it merges checkpoints of one run."""
+    selects: bool = False
+    """Whether it measures networks on held-out examples to choose among them."""
 
 
 MOST_PARENTS = 256
 """Most networks of one merge."""
+
+SELECT_METRICS = ("worst_group", "average", "mean_group", "worst_class", "loss")
+"""What a choice among networks goes by; of the loss the lowest."""
 
 METHODS: dict[str, MergeMethod] = {}
 """Methods by name."""
@@ -72,6 +77,14 @@ _add(
         source="Wortsman et al. 2022, arXiv 2203.05482",
         takes_shares=True,
         least=1,
+    )
+)
+_add(
+    MergeMethod(
+        name="greedy",
+        sentence="the mean of those that raise a score on held-out examples, from the best on; select= says which",
+        source="Wortsman et al. 2022, arXiv 2203.05482",
+        selects=True,
     )
 )
 _add(

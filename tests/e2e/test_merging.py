@@ -77,7 +77,7 @@ def test_the_same_merge_is_the_same_job_in_whatever_order(world):
     assert isinstance(world.client.jobs.get(one.id).wait(), penult.Merge)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [name for name in METHODS if not METHODS[name].selects])
 def test_every_method_runs(world, method):
     checkpoints = {"wise": world.last[:1], "trajectory": [world.runs[0]], "slerp": world.last[:2]}
     asked = {"k": 2} if method == "trajectory" else {}
@@ -92,7 +92,8 @@ def test_a_share_of_one_is_the_parent(world):
     first = world.last[0]
     found = world.merged(world.last, shares=[1, 0, 0], bn="first", scope="full")
     assert found.checkpoint.digest == first.digest
-    assert found.origin is None
+    assert found.checkpoint.merge is None
+    assert found.origin.shares == (1.0,)
     at_end = world.merged([world.start.checkpoints[0], first], method="wise", t=1, bn="average", scope="full")
     assert at_end.checkpoint.digest == first.digest
 
@@ -192,3 +193,73 @@ def test_a_parent_may_go_afterwards_and_not_before(world):
     assert client.extract(made.checkpoint, splits=["val"]).wait()["val"].n_examples == 32
     with pytest.raises((NotFound, PreconditionFailed)):
         client.merge([extra.checkpoints[0], world.last[1]])
+
+
+def test_a_line_is_measured_by_group(world):
+    first, second = world.last[:2]
+    found = world.client.merge_curve(first, second, t=[0.5], splits=["val", "test"], bn="average").wait()
+    assert found.t.tolist() == [0.0, 0.5, 1.0]
+    sets = world.client.extract(second, splits=["test"]).wait()
+    own = world.client.evaluate(second, sets["test"])
+    np.testing.assert_array_equal(found.metrics("test")[-1].group_accuracy, own.group_accuracy)
+    assert found.metrics("test")[-1].loss == pytest.approx(own.loss, rel=1e-4)
+    middle = world.merged([first, second], bn="average", scope="full").checkpoint
+    there = world.client.evaluate(middle, world.client.extract(middle, splits=["test"]).wait()["test"])
+    np.testing.assert_array_equal(found.metrics("test")[1].group_accuracy, there.group_accuracy)
+    for measure in ("loss", "error"):
+        everything, *groups = found.barrier("test", measure=measure)
+        assert (everything.name, everything.count, len(groups)) == ("all", 40, 4)
+        ends = [one.loss if measure == "loss" else 1 - one.average_accuracy for one in found.metrics("test")]
+        assert everything.value == pytest.approx(max(0, ends[1] - (ends[0] + ends[2]) / 2), abs=1e-6)
+        assert all(one.value >= 0 and one.low <= one.value <= one.high for one in groups)
+    assert len(found.to_frame()) == 2 * 3 * 4
+    assert found.plot().axes[0].get_xlabel() == "t"
+    assert "3 networks" in repr(found)
+
+
+def test_blocks_are_moved_one_after_the_other(world):
+    start, last = world.start.checkpoints[0], world.last[0]
+    found = world.client.merge_curve(start, last, blocks="each", t=[0.5], bn="first").wait()
+    assert {"conv1.0", "bn1", "layer1.0", "fc"} <= set(found.blocks)
+    ends = {found.metrics(block=one)[0].loss for one in found.blocks}
+    assert len(ends) == 1
+    # With the head of the start, and the statistics of either, a block that is moved by 0 is not moved.
+    assert any(found.metrics(block=one)[-1].loss != found.metrics(block=one)[0].loss for one in found.blocks)
+    assert set(found.stragglers()) <= set(found.blocks)
+    assert found.plot().axes[0].get_xlabel() == "t of the block"
+
+
+def test_lines_that_cannot_be_measured_are_refused(world):
+    first, second = world.last[:2]
+
+    def refused(kind: str = "invalid_argument", **asked) -> str:
+        with pytest.raises((InvalidRequest, NotFound)) as caught:
+            world.client.merge_curve(first, second, **asked)
+        assert caught.value.kind == kind
+        return str(caught.value)
+
+    assert "known: train" in refused("unknown_split", splits=["holdout"])
+    assert "ascend" in refused(t=[0.7, 0.2])
+    assert "steps has no effect" in refused(t=[0.5], steps=3)
+    assert "blocks" in refused(blocks="conv1")
+    with pytest.raises(InvalidRequest, match="heads started from different ones"):
+        world.client.merge_curve(first, world.stranger)
+
+
+def test_a_greedy_soup_says_what_it_tried(world):
+    found = world.merged(
+        world.last, method="greedy", scope="full", bn="average", select={"split": "val", "metric": "average"}
+    )
+    first, *others = found.selection
+    assert {one.checkpoint for one in found.selection} == {one.digest for one in world.last}
+    assert first.kept
+    assert first.alone == first.score >= max(one.alone for one in others)
+    kept = [one.checkpoint for one in found.selection if one.kept]
+    same = world.merged(kept, scope="full", bn="average").checkpoint.digest if len(kept) > 1 else kept[0]
+    assert same == found.checkpoint.digest
+    sets = world.client.extract(found.checkpoint, splits=["val"]).wait()
+    best = [one.score for one in found.selection if one.kept][-1]
+    assert world.client.evaluate(found.checkpoint, sets["val"]).average_accuracy == pytest.approx(best, abs=1e-12)
+    assert "chooses nothing" in refusal(world, world.last, select={"split": "val"})
+    assert "known: train" in refusal(world, world.last, "unknown_split", method="greedy", select={"split": "x"})
+    assert "worst_group" in refusal(world, world.last, method="greedy", select={"metric": "f1"})

@@ -4,10 +4,13 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from penult_kernels.arrays import to_host
+from penult_kernels.weight_space.barriers import barrier
 from penult_kernels.weight_space.blocks import block_of, blocks_of
+from penult_kernels.weight_space.greedy import greedy_steps
 from penult_kernels.weight_space.magnitudes import RankedMagnitude
 from penult_kernels.weight_space.piece import Asked, Piece
 from penult_kernels.weight_space.registry import RULES
@@ -25,7 +28,7 @@ NUMBERS = {
     "slerp": {"t": 0.3, "per_tensor": 0.0},
 }
 COUNTS = {"wise": 1, "slerp": 2}
-AVERAGES = ("uniform", "trajectory", "variance_corrected", "slerp")
+AVERAGES = ("uniform", "trajectory", "greedy", "variance_corrected", "slerp")
 """Rules that need no base."""
 
 
@@ -293,3 +296,53 @@ def test_every_tensor_belongs_to_one_block():
     }
     assert {name: block_of(name) for name in names} == names
     assert sorted(name for members in blocks_of(names).values() for name in members) == sorted(names)
+
+
+def test_a_barrier_is_the_largest_rise_over_the_straight_line(backend, rng: np.random.Generator):
+    t = np.array([0, 0.25, 0.5, 1.0])
+    ends = rng.random((2, 200))
+    straight = (1 - t)[:, None] * ends[0] + t[:, None] * ends[1]
+    rise = np.array([0, 0.1, 0.3, 0])[:, None] + 0.05 * rng.standard_normal((4, 200)) * np.array([0, 1, 1, 0])[:, None]
+    found = barrier(backend.array(straight + rise), backend.array(t))
+    assert found.t == 0.5
+    assert found.value == pytest.approx(rise[2].mean(), rel=1e-12)
+    low, high = scipy.stats.norm.interval(0.95, rise[2].mean(), scipy.stats.sem(rise[2]))
+    assert (found.low, found.high) == (pytest.approx(low, rel=1e-9), pytest.approx(high, rel=1e-9))
+    below = barrier(backend.array(straight - rise), backend.array(t))
+    assert below.value == pytest.approx(0, abs=1e-15)
+    assert math.isnan(barrier(backend.array(straight[:, :1]), backend.array(t)).low)
+
+
+def test_a_convex_loss_has_no_barrier_between_heads(rng: np.random.Generator):
+    X, y = rng.standard_normal((50, 4)), rng.integers(0, 3, 50)
+    first, second = rng.standard_normal((2, 3, 4)) * 3
+    t = np.linspace(0, 1, 21)
+    logits = np.stack([X @ ((1 - one) * first + one * second).T for one in t])
+    loss = np.log(np.exp(logits).sum(2)) - np.take_along_axis(logits, y[None, :, None], 2)[..., 0]
+    assert barrier(loss, t).value <= 1e-12
+
+
+@pytest.mark.parametrize(
+    ("shape", "t", "words"), [((3, 0), [0, 0.5, 1], "at least|N >= 1"), ((2, 4), [0, 0.9], "end with 1")]
+)
+def test_a_line_without_its_ends_or_rows_is_refused(shape, t, words):
+    with pytest.raises(ValueError, match=words):
+        barrier(np.zeros(shape), np.array(t))
+
+
+def test_a_greedy_soup_keeps_what_raises_its_score():
+    scores = {(2,): 0.7, (0,): 0.7, (1,): 0.9, (3,): math.nan}
+    scores |= {(1, 0): 0.9, (1, 2): 0.95, (1, 2, 3): 0.96}
+    steps = greedy_steps(4, lambda members: scores[tuple(members)])
+    # Of equal ones the earlier is tried first; one that only equals the best is left out.
+    assert [(one.candidate, one.kept) for one in steps] == [(1, True), (0, False), (2, True), (3, True)]
+    assert [one.score for one in steps] == [0.9, 0.9, 0.95, 0.96]
+    scores |= {(1, 3): 0.91}
+    assert [one.kept for one in greedy_steps(4, lambda members: scores[tuple(members)], margin=0.1)] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+    with pytest.raises(ValueError, match="at least one"):
+        greedy_steps(0, lambda members: 0.0)

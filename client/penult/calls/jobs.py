@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     pass
 
 T = TypeVar("T")
-JobKind = Literal["finetune", "extract", "register_dataset", "import_checkpoint", "merge"]
+JobKind = Literal["finetune", "extract", "register_dataset", "import_checkpoint", "merge", "merge_curve"]
 
 
 def create(
@@ -117,7 +117,8 @@ class Jobs:
         Parameters
         ----------
         states : such as ``["queued", "running"]``; all by default.
-        kind : "finetune", "extract", "register_dataset", "import_checkpoint" or "merge".
+        kind : "finetune", "extract", "register_dataset", "import_checkpoint", "merge" or
+            "merge_curve".
         dataset : what they work on.
         tag, name, since, user, limit : as for `Runs.list`.
         timeout : seconds for each page of the list.

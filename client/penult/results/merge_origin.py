@@ -10,6 +10,23 @@ from penult.types import BatchNormRule, BatchNormStream, MergeMethodName, MergeS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MergeStep(Shown):
+    """A network that a greedy soup has tried."""
+
+    checkpoint: str
+    """Its digest."""
+    alone: float
+    """Its own score; of "loss" its negative."""
+    score: float
+    """The score of the soup with it."""
+    kept: bool
+    low: float
+    high: float
+    """95 % interval of `score` where that is the worst group's accuracy; else NaN. What is kept within it is kept by a
+    few rows: `margin` of ``select=`` asks for more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MergeOrigin(Shown):
     """The request that a merged checkpoint answers, every default filled in; checkpoints are digests."""
 
@@ -37,5 +54,7 @@ class MergeOrigin(Shown):
     """Seed of a method that draws."""
     factors: Mapping[str, float] = field(default_factory=dict[str, float])
     """Numbers that the weights decided, such as the ratio of Model Stock, by their names."""
+    steps: tuple[MergeStep, ...] = ()
+    """What a method that chooses has tried, in that order."""
     version: int = 1
     """Version of the definitions."""

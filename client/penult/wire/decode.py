@@ -14,7 +14,7 @@ from penult.results.metrics import EpochMetrics, MaskMetrics, Metrics
 from penult.results.notes import Note, Notes
 from penult.results.used_grouping import UsedGrouping
 from penult.wire.arrays import sent_by_server
-from penult.wire.merging.decode import merge_origin
+from penult.wire.merge_origin import merge_origin
 from penult.wire.recipes import arguments_of
 from penult_proto.arrays import numpy_dtype
 from penult_proto.v1 import cards_pb2, datasets_pb2, features_pb2, groups_pb2, info_pb2, notes_pb2, runs_pb2

@@ -116,11 +116,15 @@ def weighted_sum(piece: Piece, shares: Sequence[float]) -> Array:
 
     The mean is a sum divided once: of k equal float32 entries it is the entry itself.
     """
-    factors = shares or (1.0,) * len(piece.parents)
-    total = in_float64(piece.parents[0]) * factors[0]
-    for share, values in zip(factors[1:], piece.parents[1:], strict=True):
+    total = in_float64(piece.parents[0])
+    if not shares:
+        for values in piece.parents[1:]:
+            total += values  # float64 and the type it is stored in: no copy of its own
+        return total / len(piece.parents)
+    total = total * shares[0]
+    for share, values in zip(shares[1:], piece.parents[1:], strict=True):
         total += in_float64(values) * share
-    return total if shares else total / len(piece.parents)
+    return total
 
 
 def delta_sum(piece: Piece) -> Array:

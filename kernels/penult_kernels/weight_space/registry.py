@@ -21,6 +21,7 @@ RULES: Mapping[str, Callable[[Asked], Rule]] = {
     "uniform": Uniform,
     "wise": Wise,
     "trajectory": Uniform,
+    "greedy": Uniform,
     "task_arithmetic": TaskArithmetic,
     "ties": Ties,
     "ties_per_tensor": TiesPerTensor,
@@ -30,4 +31,4 @@ RULES: Mapping[str, Callable[[Asked], Rule]] = {
     "slerp": Slerp,
     "variance_corrected": VarianceCorrected,
 }
-"""What makes the rule of each name."""
+"""What makes the rule of each name; a greedy soup is the mean of those that `greedy` chooses."""

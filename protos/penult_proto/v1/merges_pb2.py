@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from penult_proto.v1 import groups_pb2 as penult__proto_dot_v1_dot_groups__pb2
 from penult_proto.v1 import notes_pb2 as penult__proto_dot_v1_dot_notes__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpenult_proto/v1/merges.proto\x12\tpenult.v1\x1a\x1bpenult_proto/v1/notes.proto\"?\n\x0bMergeParent\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x12\n\x05share\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_share\"\xc1\x01\n\tBatchNorm\x12&\n\x04rule\x18\x01 \x01(\x0e\x32\x18.penult.v1.BatchNormRule\x12*\n\x06stream\x18\x02 \x01(\x0e\x32\x1a.penult.v1.BatchNormStream\x12\x17\n\nbatch_size\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05\x63ount\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x02\x88\x01\x01\x42\r\n\x0b_batch_sizeB\x08\n\x06_countB\x07\n\x05_seed\"\xb9\x03\n\tMergeSpec\x12\'\n\x07parents\x18\x01 \x03(\x0b\x32\x16.penult.v1.MergeParent\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x32\n\x07numbers\x18\x03 \x03(\x0b\x32!.penult.v1.MergeSpec.NumbersEntry\x12$\n\x05scope\x18\x04 \x01(\x0e\x32\x15.penult.v1.MergeScope\x12\x0e\n\x06\x62locks\x18\x05 \x03(\t\x12\x0c\n\x04\x62\x61se\x18\x06 \x01(\t\x12(\n\nbatch_norm\x18\x07 \x01(\x0b\x32\x14.penult.v1.BatchNorm\x12\x0f\n\x07\x64\x61taset\x18\x08 \x01(\t\x12\x11\n\tattribute\x18\t \x01(\t\x12\x16\n\x0e\x61llow_datasets\x18\n \x01(\x08\x12\x1b\n\x13\x61llow_extrapolation\x18\x0b \x01(\x08\x12\x11\n\x04seed\x18\x0c \x01(\x04H\x00\x88\x01\x01\x12\x0c\n\x04rest\x18\x14 \x01(\t\x12\x1e\n\x05notes\x18Z \x03(\x0b\x32\x0f.penult.v1.Note\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x07\n\x05_seed\"\xc5\x01\n\x0bMergeOrigin\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.penult.v1.MergeSpec\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x34\n\x07\x66\x61\x63tors\x18\x03 \x03(\x0b\x32#.penult.v1.MergeOrigin.FactorsEntry\x12\x1b\n\x13\x62\x61tch_norm_examples\x18\x04 \x01(\x03\x1a.\n\x0c\x46\x61\x63torsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*\x83\x01\n\nMergeScope\x12\x1b\n\x17MERGE_SCOPE_UNSPECIFIED\x10\x00\x12\x14\n\x10MERGE_SCOPE_BODY\x10\x01\x12\x14\n\x10MERGE_SCOPE_FULL\x10\x02\x12\x14\n\x10MERGE_SCOPE_HEAD\x10\x03\x12\x16\n\x12MERGE_SCOPE_BLOCKS\x10\x04*\x88\x01\n\rBatchNormRule\x12\x1f\n\x1b\x42\x41TCH_NORM_RULE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x42\x41TCH_NORM_RULE_REESTIMATE\x10\x01\x12\x1b\n\x17\x42\x41TCH_NORM_RULE_AVERAGE\x10\x02\x12\x19\n\x15\x42\x41TCH_NORM_RULE_FIRST\x10\x03*\x8d\x01\n\x0f\x42\x61tchNormStream\x12!\n\x1d\x42\x41TCH_NORM_STREAM_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x42\x41TCH_NORM_STREAM_NATURAL\x10\x01\x12\x1b\n\x17\x42\x41TCH_NORM_STREAM_CLASS\x10\x02\x12\x1b\n\x17\x42\x41TCH_NORM_STREAM_GROUP\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cpenult_proto/v1/merges.proto\x12\tpenult.v1\x1a\x1cpenult_proto/v1/groups.proto\x1a\x1bpenult_proto/v1/notes.proto\"?\n\x0bMergeParent\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x12\n\x05share\x18\x02 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_share\"\xc1\x01\n\tBatchNorm\x12&\n\x04rule\x18\x01 \x01(\x0e\x32\x18.penult.v1.BatchNormRule\x12*\n\x06stream\x18\x02 \x01(\x0e\x32\x1a.penult.v1.BatchNormStream\x12\x17\n\nbatch_size\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\x05\x63ount\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x11\n\x04seed\x18\x05 \x01(\x04H\x02\x88\x01\x01\x42\r\n\x0b_batch_sizeB\x08\n\x06_countB\x07\n\x05_seed\"<\n\x0bMergeSelect\x12\r\n\x05split\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\x0e\n\x06margin\x18\x03 \x01(\x01\"\xe1\x03\n\tMergeSpec\x12\'\n\x07parents\x18\x01 \x03(\x0b\x32\x16.penult.v1.MergeParent\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x32\n\x07numbers\x18\x03 \x03(\x0b\x32!.penult.v1.MergeSpec.NumbersEntry\x12$\n\x05scope\x18\x04 \x01(\x0e\x32\x15.penult.v1.MergeScope\x12\x0e\n\x06\x62locks\x18\x05 \x03(\t\x12\x0c\n\x04\x62\x61se\x18\x06 \x01(\t\x12(\n\nbatch_norm\x18\x07 \x01(\x0b\x32\x14.penult.v1.BatchNorm\x12\x0f\n\x07\x64\x61taset\x18\x08 \x01(\t\x12\x11\n\tattribute\x18\t \x01(\t\x12\x16\n\x0e\x61llow_datasets\x18\n \x01(\x08\x12\x1b\n\x13\x61llow_extrapolation\x18\x0b \x01(\x08\x12\x11\n\x04seed\x18\x0c \x01(\x04H\x00\x88\x01\x01\x12&\n\x06select\x18\r \x01(\x0b\x32\x16.penult.v1.MergeSelect\x12\x0c\n\x04rest\x18\x14 \x01(\t\x12\x1e\n\x05notes\x18Z \x03(\x0b\x32\x0f.penult.v1.Note\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x07\n\x05_seed\"f\n\tMergeStep\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\r\n\x05\x61lone\x18\x02 \x01(\x01\x12\r\n\x05score\x18\x03 \x01(\x01\x12\x0c\n\x04kept\x18\x04 \x01(\x08\x12\x0b\n\x03low\x18\x05 \x01(\x01\x12\x0c\n\x04high\x18\x06 \x01(\x01\"\xea\x01\n\x0bMergeOrigin\x12\"\n\x04spec\x18\x01 \x01(\x0b\x32\x14.penult.v1.MergeSpec\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x34\n\x07\x66\x61\x63tors\x18\x03 \x03(\x0b\x32#.penult.v1.MergeOrigin.FactorsEntry\x12\x1b\n\x13\x62\x61tch_norm_examples\x18\x04 \x01(\x03\x12#\n\x05steps\x18\x05 \x03(\x0b\x32\x14.penult.v1.MergeStep\x1a.\n\x0c\x46\x61\x63torsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\x87\x01\n\x0eMergeCurveSpec\x12\"\n\x04line\x18\x01 \x01(\x0b\x32\x14.penult.v1.MergeSpec\x12\t\n\x01t\x18\x02 \x03(\x01\x12\x0e\n\x06splits\x18\x03 \x03(\t\x12\x12\n\neach_block\x18\x04 \x01(\x08\x12\x0f\n\x07\x64\x61taset\x18\x05 \x01(\t\x12\x11\n\tattribute\x18\x06 \x01(\t\"_\n\x0fMergeCurvePoint\x12\t\n\x01t\x18\x01 \x01(\x01\x12\r\n\x05split\x18\x02 \x01(\t\x12\r\n\x05\x62lock\x18\x03 \x01(\t\x12#\n\x07metrics\x18\x04 \x01(\x0b\x32\x12.penult.v1.Metrics\"\x90\x01\n\x0cMergeBarrier\x12\r\n\x05split\x18\x01 \x01(\t\x12\r\n\x05\x62lock\x18\x02 \x01(\t\x12\x0f\n\x07measure\x18\x03 \x01(\t\x12\r\n\x05group\x18\x04 \x01(\x05\x12\r\n\x05\x63ount\x18\x05 \x01(\x03\x12\t\n\x01t\x18\x06 \x01(\x01\x12\r\n\x05value\x18\x07 \x01(\x01\x12\x0b\n\x03low\x18\x08 \x01(\x01\x12\x0c\n\x04high\x18\t \x01(\x01\"\xac\x01\n\nMergeCurve\x12\'\n\x04spec\x18\x01 \x01(\x0b\x32\x19.penult.v1.MergeCurveSpec\x12*\n\x06points\x18\x02 \x03(\x0b\x32\x1a.penult.v1.MergeCurvePoint\x12)\n\x08\x62\x61rriers\x18\x03 \x03(\x0b\x32\x17.penult.v1.MergeBarrier\x12\x1e\n\x05notes\x18\x04 \x03(\x0b\x32\x0f.penult.v1.Note*\x83\x01\n\nMergeScope\x12\x1b\n\x17MERGE_SCOPE_UNSPECIFIED\x10\x00\x12\x14\n\x10MERGE_SCOPE_BODY\x10\x01\x12\x14\n\x10MERGE_SCOPE_FULL\x10\x02\x12\x14\n\x10MERGE_SCOPE_HEAD\x10\x03\x12\x16\n\x12MERGE_SCOPE_BLOCKS\x10\x04*\x88\x01\n\rBatchNormRule\x12\x1f\n\x1b\x42\x41TCH_NORM_RULE_UNSPECIFIED\x10\x00\x12\x1e\n\x1a\x42\x41TCH_NORM_RULE_REESTIMATE\x10\x01\x12\x1b\n\x17\x42\x41TCH_NORM_RULE_AVERAGE\x10\x02\x12\x19\n\x15\x42\x41TCH_NORM_RULE_FIRST\x10\x03*\x8d\x01\n\x0f\x42\x61tchNormStream\x12!\n\x1d\x42\x41TCH_NORM_STREAM_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x42\x41TCH_NORM_STREAM_NATURAL\x10\x01\x12\x1b\n\x17\x42\x41TCH_NORM_STREAM_CLASS\x10\x02\x12\x1b\n\x17\x42\x41TCH_NORM_STREAM_GROUP\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,22 +37,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MERGESPEC_NUMBERSENTRY']._serialized_options = b'8\001'
   _globals['_MERGEORIGIN_FACTORSENTRY']._loaded_options = None
   _globals['_MERGEORIGIN_FACTORSENTRY']._serialized_options = b'8\001'
-  _globals['_MERGESCOPE']._serialized_start=978
-  _globals['_MERGESCOPE']._serialized_end=1109
-  _globals['_BATCHNORMRULE']._serialized_start=1112
-  _globals['_BATCHNORMRULE']._serialized_end=1248
-  _globals['_BATCHNORMSTREAM']._serialized_start=1251
-  _globals['_BATCHNORMSTREAM']._serialized_end=1392
-  _globals['_MERGEPARENT']._serialized_start=72
-  _globals['_MERGEPARENT']._serialized_end=135
-  _globals['_BATCHNORM']._serialized_start=138
-  _globals['_BATCHNORM']._serialized_end=331
-  _globals['_MERGESPEC']._serialized_start=334
-  _globals['_MERGESPEC']._serialized_end=775
-  _globals['_MERGESPEC_NUMBERSENTRY']._serialized_start=720
-  _globals['_MERGESPEC_NUMBERSENTRY']._serialized_end=766
-  _globals['_MERGEORIGIN']._serialized_start=778
-  _globals['_MERGEORIGIN']._serialized_end=975
-  _globals['_MERGEORIGIN_FACTORSENTRY']._serialized_start=929
-  _globals['_MERGEORIGIN_FACTORSENTRY']._serialized_end=975
+  _globals['_MERGESCOPE']._serialized_start=1808
+  _globals['_MERGESCOPE']._serialized_end=1939
+  _globals['_BATCHNORMRULE']._serialized_start=1942
+  _globals['_BATCHNORMRULE']._serialized_end=2078
+  _globals['_BATCHNORMSTREAM']._serialized_start=2081
+  _globals['_BATCHNORMSTREAM']._serialized_end=2222
+  _globals['_MERGEPARENT']._serialized_start=102
+  _globals['_MERGEPARENT']._serialized_end=165
+  _globals['_BATCHNORM']._serialized_start=168
+  _globals['_BATCHNORM']._serialized_end=361
+  _globals['_MERGESELECT']._serialized_start=363
+  _globals['_MERGESELECT']._serialized_end=423
+  _globals['_MERGESPEC']._serialized_start=426
+  _globals['_MERGESPEC']._serialized_end=907
+  _globals['_MERGESPEC_NUMBERSENTRY']._serialized_start=852
+  _globals['_MERGESPEC_NUMBERSENTRY']._serialized_end=898
+  _globals['_MERGESTEP']._serialized_start=909
+  _globals['_MERGESTEP']._serialized_end=1011
+  _globals['_MERGEORIGIN']._serialized_start=1014
+  _globals['_MERGEORIGIN']._serialized_end=1248
+  _globals['_MERGEORIGIN_FACTORSENTRY']._serialized_start=1202
+  _globals['_MERGEORIGIN_FACTORSENTRY']._serialized_end=1248
+  _globals['_MERGECURVESPEC']._serialized_start=1251
+  _globals['_MERGECURVESPEC']._serialized_end=1386
+  _globals['_MERGECURVEPOINT']._serialized_start=1388
+  _globals['_MERGECURVEPOINT']._serialized_end=1483
+  _globals['_MERGEBARRIER']._serialized_start=1486
+  _globals['_MERGEBARRIER']._serialized_end=1630
+  _globals['_MERGECURVE']._serialized_start=1633
+  _globals['_MERGECURVE']._serialized_end=1805
 # @@protoc_insertion_point(module_scope)

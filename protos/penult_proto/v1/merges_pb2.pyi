@@ -9,6 +9,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import penult_proto.v1.groups_pb2
 import penult_proto.v1.notes_pb2
 import sys
 import typing
@@ -169,6 +170,32 @@ class BatchNorm(google.protobuf.message.Message):
 Global___BatchNorm: typing_extensions.TypeAlias = BatchNorm
 
 @typing.final
+class MergeSelect(google.protobuf.message.Message):
+    """What a method that chooses goes by."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPLIT_FIELD_NUMBER: builtins.int
+    METRIC_FIELD_NUMBER: builtins.int
+    MARGIN_FIELD_NUMBER: builtins.int
+    split: builtins.str
+    """Split of the dataset; "val" when left out."""
+    metric: builtins.str
+    """A name of penult_proto.merge_methods.SELECT_METRICS; "worst_group" when left out."""
+    margin: builtins.float
+    """By how much more than the best so far a network must score to be taken in; at least 0."""
+    def __init__(
+        self,
+        *,
+        split: builtins.str = ...,
+        metric: builtins.str = ...,
+        margin: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["margin", b"margin", "metric", b"metric", "split", b"split"]) -> None: ...
+
+Global___MergeSelect: typing_extensions.TypeAlias = MergeSelect
+
+@typing.final
 class MergeSpec(google.protobuf.message.Message):
     """Makes a checkpoint of several. A field that is left out takes the server's default; one that has no effect is refused. A
     spec that comes back names checkpoints by their digests and holds every field that had an effect.
@@ -204,6 +231,7 @@ class MergeSpec(google.protobuf.message.Message):
     ALLOW_DATASETS_FIELD_NUMBER: builtins.int
     ALLOW_EXTRAPOLATION_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
+    SELECT_FIELD_NUMBER: builtins.int
     REST_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
     method: builtins.str
@@ -236,6 +264,10 @@ class MergeSpec(google.protobuf.message.Message):
     @property
     def batch_norm(self) -> Global___BatchNorm: ...
     @property
+    def select(self) -> Global___MergeSelect:
+        """For methods that choose; an error with others."""
+
+    @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]:
         """Filled in by the server: what it says of the parents."""
 
@@ -254,14 +286,49 @@ class MergeSpec(google.protobuf.message.Message):
         allow_datasets: builtins.bool = ...,
         allow_extrapolation: builtins.bool = ...,
         seed: builtins.int | None = ...,
+        select: Global___MergeSelect | None = ...,
         rest: builtins.str = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_seed", b"_seed", "batch_norm", b"batch_norm", "seed", b"seed"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "allow_datasets", b"allow_datasets", "allow_extrapolation", b"allow_extrapolation", "attribute", b"attribute", "base", b"base", "batch_norm", b"batch_norm", "blocks", b"blocks", "dataset", b"dataset", "method", b"method", "notes", b"notes", "numbers", b"numbers", "parents", b"parents", "rest", b"rest", "scope", b"scope", "seed", b"seed"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_seed", b"_seed", "batch_norm", b"batch_norm", "seed", b"seed", "select", b"select"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "allow_datasets", b"allow_datasets", "allow_extrapolation", b"allow_extrapolation", "attribute", b"attribute", "base", b"base", "batch_norm", b"batch_norm", "blocks", b"blocks", "dataset", b"dataset", "method", b"method", "notes", b"notes", "numbers", b"numbers", "parents", b"parents", "rest", b"rest", "scope", b"scope", "seed", b"seed", "select", b"select"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
 
 Global___MergeSpec: typing_extensions.TypeAlias = MergeSpec
+
+@typing.final
+class MergeStep(google.protobuf.message.Message):
+    """One network that was tried."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CHECKPOINT_FIELD_NUMBER: builtins.int
+    ALONE_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    KEPT_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    checkpoint: builtins.str
+    alone: builtins.float
+    """Its own score, and that of the mean with it; of "loss" its negative."""
+    score: builtins.float
+    kept: builtins.bool
+    low: builtins.float
+    """95 % interval of `score` where that is an accuracy of the worst group (Wilson); else NaN."""
+    high: builtins.float
+    def __init__(
+        self,
+        *,
+        checkpoint: builtins.str = ...,
+        alone: builtins.float = ...,
+        score: builtins.float = ...,
+        kept: builtins.bool = ...,
+        low: builtins.float = ...,
+        high: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alone", b"alone", "checkpoint", b"checkpoint", "high", b"high", "kept", b"kept", "low", b"low", "score", b"score"]) -> None: ...
+
+Global___MergeStep: typing_extensions.TypeAlias = MergeStep
 
 @typing.final
 class MergeOrigin(google.protobuf.message.Message):
@@ -289,6 +356,7 @@ class MergeOrigin(google.protobuf.message.Message):
     VERSION_FIELD_NUMBER: builtins.int
     FACTORS_FIELD_NUMBER: builtins.int
     BATCH_NORM_EXAMPLES_FIELD_NUMBER: builtins.int
+    STEPS_FIELD_NUMBER: builtins.int
     version: builtins.int
     """Version of the methods' definitions."""
     batch_norm_examples: builtins.int
@@ -301,6 +369,10 @@ class MergeOrigin(google.protobuf.message.Message):
     def factors(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
         """Numbers that the weights decided, such as cosines, by their names."""
 
+    @property
+    def steps(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___MergeStep]:
+        """What a method that chooses has tried, in that order."""
+
     def __init__(
         self,
         *,
@@ -308,8 +380,164 @@ class MergeOrigin(google.protobuf.message.Message):
         version: builtins.int = ...,
         factors: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
         batch_norm_examples: builtins.int = ...,
+        steps: collections.abc.Iterable[Global___MergeStep] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["batch_norm_examples", b"batch_norm_examples", "factors", b"factors", "spec", b"spec", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch_norm_examples", b"batch_norm_examples", "factors", b"factors", "spec", b"spec", "steps", b"steps", "version", b"version"]) -> None: ...
 
 Global___MergeOrigin: typing_extensions.TypeAlias = MergeOrigin
+
+@typing.final
+class MergeCurveSpec(google.protobuf.message.Message):
+    """Measures networks on the line between two, by group. Nothing is stored but the answer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LINE_FIELD_NUMBER: builtins.int
+    T_FIELD_NUMBER: builtins.int
+    SPLITS_FIELD_NUMBER: builtins.int
+    EACH_BLOCK_FIELD_NUMBER: builtins.int
+    DATASET_FIELD_NUMBER: builtins.int
+    ATTRIBUTE_FIELD_NUMBER: builtins.int
+    each_block: builtins.bool
+    """Moves one block after the other instead of all: from the second network, at 0, to the first one's block, at 1."""
+    dataset: builtins.str
+    """Dataset of the splits; the networks' own when left out."""
+    attribute: builtins.str
+    """Attribute that groups are made from; the networks' own, or the dataset's first, when left out."""
+    @property
+    def line(self) -> Global___MergeSpec:
+        """The method "wise", without t: its base, or the first of two parents, is at 0, the last at 1. Its scope is FULL when left
+        out; running statistics are seen to at every point, so that both ends are networks of one kind.
+        """
+
+    @property
+    def t(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Places on the line, in [0, 1], ascending and at most 101; 0, .1 .. 1 when left out. 0 and 1 are always among them. With
+        each_block 0, .25 .. 1.
+        """
+
+    @property
+    def splits(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Splits that are measured; empty for "val" or, without it, for the first but "train"."""
+
+    def __init__(
+        self,
+        *,
+        line: Global___MergeSpec | None = ...,
+        t: collections.abc.Iterable[builtins.float] | None = ...,
+        splits: collections.abc.Iterable[builtins.str] | None = ...,
+        each_block: builtins.bool = ...,
+        dataset: builtins.str = ...,
+        attribute: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["line", b"line"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attribute", b"attribute", "dataset", b"dataset", "each_block", b"each_block", "line", b"line", "splits", b"splits", "t", b"t"]) -> None: ...
+
+Global___MergeCurveSpec: typing_extensions.TypeAlias = MergeCurveSpec
+
+@typing.final
+class MergeCurvePoint(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    T_FIELD_NUMBER: builtins.int
+    SPLIT_FIELD_NUMBER: builtins.int
+    BLOCK_FIELD_NUMBER: builtins.int
+    METRICS_FIELD_NUMBER: builtins.int
+    t: builtins.float
+    split: builtins.str
+    block: builtins.str
+    """The block that was moved; empty for the line itself."""
+    @property
+    def metrics(self) -> penult_proto.v1.groups_pb2.Metrics: ...
+    def __init__(
+        self,
+        *,
+        t: builtins.float = ...,
+        split: builtins.str = ...,
+        block: builtins.str = ...,
+        metrics: penult_proto.v1.groups_pb2.Metrics | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["metrics", b"metrics"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["block", b"block", "metrics", b"metrics", "split", b"split", "t", b"t"]) -> None: ...
+
+Global___MergeCurvePoint: typing_extensions.TypeAlias = MergeCurvePoint
+
+@typing.final
+class MergeBarrier(google.protobuf.message.Message):
+    """How far a line rises above the straight line between its ends: the largest difference over its points."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPLIT_FIELD_NUMBER: builtins.int
+    BLOCK_FIELD_NUMBER: builtins.int
+    MEASURE_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    T_FIELD_NUMBER: builtins.int
+    VALUE_FIELD_NUMBER: builtins.int
+    LOW_FIELD_NUMBER: builtins.int
+    HIGH_FIELD_NUMBER: builtins.int
+    split: builtins.str
+    block: builtins.str
+    measure: builtins.str
+    """"loss", the cross-entropy in nats, or "error", the fraction that is wrong."""
+    group: builtins.int
+    """Index of the group; -1 for all rows."""
+    count: builtins.int
+    """Rows of it."""
+    t: builtins.float
+    """Where the difference is largest."""
+    value: builtins.float
+    low: builtins.float
+    """95 % interval of the difference at that t, over rows: normal, paired, and not adjusted for the choice of t. NaN where the
+    group has fewer than two rows.
+    """
+    high: builtins.float
+    def __init__(
+        self,
+        *,
+        split: builtins.str = ...,
+        block: builtins.str = ...,
+        measure: builtins.str = ...,
+        group: builtins.int = ...,
+        count: builtins.int = ...,
+        t: builtins.float = ...,
+        value: builtins.float = ...,
+        low: builtins.float = ...,
+        high: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["block", b"block", "count", b"count", "group", b"group", "high", b"high", "low", b"low", "measure", b"measure", "split", b"split", "t", b"t", "value", b"value"]) -> None: ...
+
+Global___MergeBarrier: typing_extensions.TypeAlias = MergeBarrier
+
+@typing.final
+class MergeCurve(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: builtins.int
+    POINTS_FIELD_NUMBER: builtins.int
+    BARRIERS_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
+    @property
+    def spec(self) -> Global___MergeCurveSpec:
+        """Complete."""
+
+    @property
+    def points(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___MergeCurvePoint]: ...
+    @property
+    def barriers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___MergeBarrier]: ...
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    def __init__(
+        self,
+        *,
+        spec: Global___MergeCurveSpec | None = ...,
+        points: collections.abc.Iterable[Global___MergeCurvePoint] | None = ...,
+        barriers: collections.abc.Iterable[Global___MergeBarrier] | None = ...,
+        notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["barriers", b"barriers", "notes", b"notes", "points", b"points", "spec", b"spec"]) -> None: ...
+
+Global___MergeCurve: typing_extensions.TypeAlias = MergeCurve

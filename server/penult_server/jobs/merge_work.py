@@ -1,5 +1,6 @@
 """A merge: the request decoded, the function of `merging` called, its record encoded."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,12 +12,13 @@ from penult_proto.enums import name_or
 from penult_proto.merge_methods import METHODS
 from penult_proto.notes import NoteId
 from penult_proto.safetensors import WEIGHTS_FILE
-from penult_proto.v1 import merges_pb2, runs_pb2
+from penult_proto.v1 import jobs_pb2, merges_pb2
 from penult_proto.v1.pipes_pb2 import JobOrder
 from penult_server.class_names import Classes, match_classes
 from penult_server.datasets.catalog import open_dataset
 from penult_server.datasets.stored import check_files
 from penult_server.jobs.channel import Reports
+from penult_server.jobs.greedy_work import chosen
 from penult_server.jobs.ranks import choose_device
 from penult_server.machine.allocator import keep_freed_memory
 from penult_server.merging.batchnorm import Stream
@@ -29,11 +31,11 @@ from penult_server.stores.checkpoints import CheckpointManifest, checkpoint_file
 from penult_server.stores.writing.weights import header_of
 
 
-def merge_job(order: JobOrder, spec: merges_pb2.MergeSpec, channel: Reports) -> runs_pb2.Checkpoint:
-    """The merged checkpoint, stored."""
+def merge_job(order: JobOrder, spec: merges_pb2.MergeSpec, channel: Reports) -> jobs_pb2.JobResult:
+    """The merged checkpoint, stored, and how it was made."""
     keep_freed_memory()
     root = Path(order.root)
-    measured = _reestimation(order, spec, root)
+    measured = reestimation(spec, order.dataset_digest, root)
 
     def merging(done: float) -> None:
         channel.check_cancelled()
@@ -43,15 +45,25 @@ def merge_job(order: JobOrder, spec: merges_pb2.MergeSpec, channel: Reports) -> 
         channel.check_cancelled()
         channel.progress("running statistics", 100 + 100 * done / total, 200, "percent")
 
+    plan, steps = plan_of(root, spec), list[merges_pb2.MergeStep]()
+    if METHODS[spec.method].selects:
+        plan, steps = chosen(order, spec, plan, measured, channel)
+    made: list[merges_pb2.MergeOrigin] = []
+
+    def described(streamed: Streamed, n_examples: int) -> tuple[dict[str, Any], tuple[Note, ...]]:
+        made.append(_origin(spec, plan, steps, streamed, n_examples))
+        notes = (*notes_from_proto(spec.notes), *_statistics_notes(spec, streamed, n_examples))
+        return MessageToDict(made[-1]), notes
+
     manifest = store_merge(
         root,
-        plan_of(root, spec),
+        plan,
         measured,
-        lambda streamed, n_examples: _origin(spec, streamed, n_examples),
+        described,
         device=choose_device(order.device),
         told=Told(merging=merging, measuring=measuring),
     )
-    return checkpoint_to_proto(manifest)
+    return jobs_pb2.JobResult(checkpoint=checkpoint_to_proto(manifest), merge=made[-1])
 
 
 def plan_of(root: Path, spec: merges_pb2.MergeSpec) -> MergePlan:
@@ -92,11 +104,12 @@ def _rows(root: Path, spec: merges_pb2.MergeSpec, rest: CheckpointManifest) -> d
     return found
 
 
-def _reestimation(order: JobOrder, spec: merges_pb2.MergeSpec, root: Path) -> Reestimation | None:
+def reestimation(spec: merges_pb2.MergeSpec, dataset_digest: str, root: Path) -> Reestimation | None:
+    """What a complete request measures running statistics on; None where it does not."""
     how = spec.batch_norm
     if how.rule != merges_pb2.BATCH_NORM_RULE_REESTIMATE:
         return None
-    dataset = open_dataset(spec.dataset, order.dataset_digest, root)
+    dataset = open_dataset(spec.dataset, dataset_digest, root)
     check_files(dataset, ["train"])
     return Reestimation(
         dataset=dataset,
@@ -108,14 +121,20 @@ def _reestimation(order: JobOrder, spec: merges_pb2.MergeSpec, root: Path) -> Re
     )
 
 
-def _origin(spec: merges_pb2.MergeSpec, streamed: Streamed, n_examples: int) -> tuple[dict[str, Any], tuple[Note, ...]]:
+def _origin(
+    spec: merges_pb2.MergeSpec,
+    plan: MergePlan,
+    steps: Sequence[merges_pb2.MergeStep],
+    streamed: Streamed,
+    n_examples: int,
+) -> merges_pb2.MergeOrigin:
     said = merges_pb2.MergeSpec()
     said.CopyFrom(spec)
     said.ClearField("notes")
-    origin = merges_pb2.MergeOrigin(
-        spec=said, version=VERSION, factors=streamed.factors, batch_norm_examples=n_examples
+    said.rest = plan.rest
+    return merges_pb2.MergeOrigin(
+        spec=said, version=VERSION, factors=streamed.factors, batch_norm_examples=n_examples, steps=steps
     )
-    return MessageToDict(origin), (*notes_from_proto(spec.notes), *_statistics_notes(spec, streamed, n_examples))
 
 
 def _statistics_notes(spec: merges_pb2.MergeSpec, streamed: Streamed, n_examples: int) -> list[Note]:

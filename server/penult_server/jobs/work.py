@@ -34,7 +34,11 @@ def _work(order: JobOrder, channel: WorkerChannel, fleet: Fleet) -> pb.JobResult
         case "merge":
             from penult_server.jobs.merge_work import merge_job
 
-            return pb.JobResult(checkpoint=merge_job(order, order.spec.merge, channel))
+            return merge_job(order, order.spec.merge, channel)
+        case "merge_curve":
+            from penult_server.jobs.curve_work import curve_job
+
+            return pb.JobResult(merge_curve=curve_job(order, order.spec.merge_curve, channel))
         case "register_dataset":
             # Imported here: the other jobs read no tables.
             from penult_server.jobs.dataset_work import register_job

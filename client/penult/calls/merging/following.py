@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
 
 from penult.arguments import coerce
 from penult.arguments.coerce import seconds
@@ -20,16 +20,14 @@ USUAL = "val"
 """The split that is fitted on, where it is extracted and no other is named."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Then:
+class Then(NamedTuple):
     """Splits to extract (None for all), and the arguments of a refit (None for none)."""
 
     splits: list[str] | None
     refit: Mapping[str, Any] | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verbs:
+class Verbs(NamedTuple):
     """What carries it out: `Client.extract` and `Client.refit`."""
 
     extract: Callable[..., Job[dict[str, FeatureSet]]]

@@ -2,19 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
-from penult.arguments.coerce import build, flag, optional_text
+from penult.arguments.coerce import build, check_choice, flag, optional_text
 from penult.arguments.coerce import choice as choice_of
+from penult.arguments.coerce import names as names_of
 from penult.arguments.coerce import seed as a_seed
 from penult.calls import jobs
 from penult.calls.checkpoints import Checkpoints
 from penult.calls.finetuning import Finetuning
-from penult.calls.job import Job, merge_result
+from penult.calls.job import Job, curve_result, merge_result
 from penult.calls.merging.following import MergeJob, Verbs, then_of
 from penult.calls.merging.lineage import lineage_of
 from penult.calls.merging.methods import MergeMethods, merge_methods, with_merge_methods
 from penult.calls.refitting import Refitting
+from penult.results.merging.curve import MergeCurve
 from penult.results.merging.merge import Lineage, Merge
 from penult.results.records import Checkpoint, Dataset, Run
 from penult.types import BatchNormRule, BatchNormStream, MergeMethodName, MergeScope
@@ -22,10 +24,12 @@ from penult.wire import encode
 from penult.wire.merging.encode import (
     batch_norm,
     block_names,
+    curve_places,
     ingredient,
     merge_method,
     merge_numbers,
     merge_parents,
+    merge_select,
 )
 from penult.wire.references import dataset_name
 from penult_proto.v1 import jobs_pb2, merges_pb2
@@ -51,6 +55,7 @@ class Merging(Finetuning, Refitting):
         smallest: float | None = None,
         largest: float | None = None,
         per_tensor: bool | None = None,
+        select: Mapping[str, Any] | None = None,
         bn: BatchNormRule | None = None,
         bn_stream: BatchNormStream | None = None,
         bn_batch_size: int | None = None,
@@ -100,6 +105,9 @@ class Merging(Finetuning, Refitting):
             refused with all that there are.
         t, k, scale, density, smallest, largest, per_tensor : the method's own numbers, as above. `scale` of
             "task_arithmetic" is .8 for up to two checkpoints, .4 for more; a negative one unlearns.
+        select : for "greedy": ``dict(split="val", metric="worst_group", margin=0.0)``, any of them. The metric may be
+            "average", "mean_group", "worst_class" or "loss", too; a candidate is taken in if the score rises by more
+            than the margin. `.selection` of the answer has every score with its interval.
         bn : running statistics of BatchNorm: "reestimate" (by default, where the network has any), "average" or
             "first".
         bn_stream : training examples that they are measured on: as frequent as they are ("natural"), or equally many
@@ -144,6 +152,7 @@ class Merging(Finetuning, Refitting):
             batch_norm=batch_norm(bn, bn_stream, bn_batch_size, bn_count, bn_seed),
             dataset="" if dataset is None else dataset_name(dataset),
             attribute=optional_text("attribute", attribute),
+            select=merge_select(select),
             allow_datasets=flag("allow_datasets", allow_datasets),
             allow_extrapolation=flag("allow_extrapolation", allow_extrapolation),
             seed=None if seed is None else a_seed(seed),
@@ -152,6 +161,79 @@ class Merging(Finetuning, Refitting):
         make = Job[Merge] if following is None else partial(MergeJob, then=following, verbs=verbs)
         card, request = encode.card(name, tags, note), jobs_pb2.JobSpec(merge=spec)
         return jobs.create(self.connection, request, merge_result, card=card, timeout=timeout, make=make)
+
+    def merge_curve(
+        self,
+        first: Checkpoint | Merge | Run | str,
+        second: Checkpoint | Merge | Run | str,
+        *,
+        steps: int | None = None,
+        t: Sequence[float] | None = None,
+        splits: Sequence[str] | None = None,
+        blocks: Literal["each"] | None = None,
+        scope: MergeScope | None = None,
+        bn: BatchNormRule | None = None,
+        bn_stream: BatchNormStream | None = None,
+        bn_batch_size: int | None = None,
+        bn_count: int | None = None,
+        bn_seed: int | None = None,
+        dataset: Dataset | str | None = None,
+        attribute: str | None = None,
+        allow_datasets: bool = False,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
+        timeout: float = 60.0,
+    ) -> Job[MergeCurve]:
+        """Measure networks on the line between two, by group; ``.wait()`` gives the `MergeCurve`.
+
+            curve = client.merge_curve(start.checkpoints[0], run.checkpoints[-1], splits=["val"]).wait()
+            print(curve, curve.barrier(measure="error"))
+            curve.plot()
+
+        Every point is the network (1 - t) first + t second, with running statistics of its own: both ends are
+        measured like the rest, and so may differ from the networks as they are stored. A barrier is the largest rise
+        of the loss, or of the error, above the straight line between the ends (Frankle et al. 2020), over all rows
+        and for each group.
+
+        Parameters
+        ----------
+        first, second : at 0 and at 1.
+        steps : points, both ends among them: 11 by default, 5 with ``blocks="each"``.
+        t : the points themselves, in [0, 1]; the ends are always measured.
+        splits : "val" by default.
+        blocks : "each" is the layer-swap curve: `second`, of which one block after the other is moved to `first` by t.
+        scope : "full" by default, which needs heads of one start; "body" keeps the head of `first`.
+        bn, bn_stream, bn_batch_size, bn_count, bn_seed, dataset, attribute, allow_datasets : as for `merge`, of every
+            point; `dataset` is what is measured, too.
+        tags, note : of the job.
+        timeout : seconds for starting the job.
+
+        Raises
+        ------
+        As `merge`; `NotFound` of kind ``unknown_split``.
+        """
+        line = build(
+            merges_pb2.MergeSpec,
+            parents=merge_parents([_named(first), _named(second)], None),
+            scope=merges_pb2.MERGE_SCOPE_UNSPECIFIED
+            if scope is None
+            else choice_of("scope", scope, merges_pb2.MergeScope),
+            batch_norm=batch_norm(bn, bn_stream, bn_batch_size, bn_count, bn_seed),
+            allow_datasets=flag("allow_datasets", allow_datasets),
+        )
+        spec = build(
+            merges_pb2.MergeCurveSpec,
+            line=line,
+            t=curve_places(steps, t),
+            splits=names_of("splits", splits),
+            each_block=blocks is not None,
+            dataset="" if dataset is None else dataset_name(dataset),
+            attribute=optional_text("attribute", attribute),
+        )
+        if blocks is not None:
+            check_choice("blocks", blocks, ("each",))
+        card, request = encode.card(None, tags, note), jobs_pb2.JobSpec(merge_curve=spec)
+        return jobs.create(self.connection, request, curve_result, card=card, timeout=timeout)
 
     def merge_methods(self) -> MergeMethods:
         """The methods that `merge` knows by name: what each does, its source, its numbers and their ranges."""
@@ -167,3 +249,7 @@ class Merging(Finetuning, Refitting):
         """
         named = checkpoint.checkpoint if isinstance(checkpoint, Merge) else checkpoint
         return lineage_of(self.connection, Checkpoints(self.connection).get(named, timeout=timeout), timeout)
+
+
+def _named(value: Checkpoint | Merge | Run | str) -> Checkpoint | Run | str:
+    return value.checkpoint if isinstance(value, Merge) else value

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from penult.display.html import Shown
 from penult.display.names import one_line
-from penult.results.merge_origin import MergeOrigin
+from penult.results.merge_origin import MergeOrigin, MergeStep
 from penult.results.notes import Notes
 from penult.results.records import Checkpoint, FeatureSet, short
 from penult.results.refits import Refit
@@ -18,21 +18,24 @@ class Merge(Shown):
     """A merged checkpoint and, where the call asked for them, its features and a refit on them."""
 
     checkpoint: Checkpoint
-    """As every other: for extract, spectra, refits, export, and as a start of finetunings."""
+    """As every other: for extract, spectra, refits, export, and as a start of finetunings. Where its weights are those
+    of a checkpoint that was stored before, such as one of its parents, it is that one."""
+    origin: MergeOrigin
+    """What it was merged of, and how."""
     features: Mapping[str, FeatureSet] = field(default_factory=dict[str, FeatureSet])
     """By split, of ``then=dict(extract=...)``."""
     refit: Refit | None = None
     """By ``then=dict(refit=...)``."""
 
     @property
-    def origin(self) -> MergeOrigin | None:
-        """What it was merged of, and how; None where the weights are those of a checkpoint that was stored before."""
-        return self.checkpoint.merge
-
-    @property
     def factors(self) -> Mapping[str, float]:
         """Numbers that the weights decided."""
-        return {} if self.origin is None else self.origin.factors
+        return self.origin.factors
+
+    @property
+    def selection(self) -> tuple[MergeStep, ...]:
+        """What a greedy soup has tried, in that order; empty for other methods."""
+        return self.origin.steps
 
     @property
     def notes(self) -> Notes:

@@ -14,6 +14,7 @@ from penult_proto.v1 import merges_pb2
 
 WHOLE = ("k",)
 FLAGS = ("per_tensor",)
+SELECT = ("split", "metric", "margin")
 
 
 def merge_parents(
@@ -84,6 +85,32 @@ def batch_norm(
     )
 
 
+def merge_select(value: Mapping[str, Any] | None) -> merges_pb2.MergeSelect | None:
+    """What a method that chooses goes by. Raises `InvalidRequest`."""
+    if value is None:
+        return None
+    given = dict(coerce.items("select", value, 'dict(split="val", metric="worst_group", margin=0.0)'))
+    coerce.check_choice("the key of select", next((key for key in given if key not in SELECT), SELECT[0]), SELECT)
+    return build(
+        merges_pb2.MergeSelect,
+        split=coerce.optional_text("select['split']", given.get("split")),
+        metric=coerce.optional_text("select['metric']", given.get("metric")),
+        margin=coerce.number("select['margin']", given.get("margin", 0.0), 0),
+    )
+
+
 def block_names(blocks: Iterable[str] | None) -> list[str]:
     """Names of blocks. Raises `InvalidRequest`."""
     return coerce.names("blocks", blocks)
+
+
+def curve_places(steps: int | None, t: Sequence[float] | None) -> list[float]:
+    """Places on a line; none where the server chooses. Raises `InvalidRequest`."""
+    if steps is not None and t is not None:
+        raise invalid("steps has no effect beside t; leave one of them out", argument="steps")
+    if t is not None:
+        return [coerce.number("t", one, 0, 1) for one in coerce.listed("t", t, "[0, 0.5, 1]")]
+    if steps is None:
+        return []
+    last = coerce.whole("steps", steps, 2, 101) - 1
+    return [index / last for index in range(last + 1)]

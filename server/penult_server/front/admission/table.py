@@ -39,6 +39,8 @@ BOUNDS: dict[str, int] = {
     "Labels.masks": MOST_NAMES,
     "ListJobsRequest.states": MOST_SIDES,
     "ListOptions.tags": MOST_TAGS,
+    "MergeCurveSpec.splits": MOST_NAMES,
+    "MergeCurveSpec.t": MOST_NAMES,
     "MergeSpec.blocks": MOST_NAMES,
     "MergeSpec.notes": MOST_NAMES,
     "MergeSpec.numbers": MOST_NAMES,

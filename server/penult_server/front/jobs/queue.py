@@ -383,7 +383,7 @@ class JobQueue:
     def _runs_model(self, spec: pb.JobSpec) -> bool:
         """Whether the worker itself will: on a cluster other processes do, and it only waits for them."""
         kind = spec.WhichOneof("kind")
-        return kind in ("import_checkpoint", "merge") or (
+        return kind in ("import_checkpoint", "merge", "merge_curve") or (
             kind != "register_dataset" and self._settings.engine == "local"
         )
 
@@ -447,6 +447,7 @@ def check_nameable(spec: pb.JobSpec, given: Given) -> None:
     """Raise ServiceError (INVALID_ARGUMENT) for a name that no one thing would have."""
     if given.name and spec.WhichOneof("kind") not in ("finetune", "import_checkpoint", "merge"):
         what = "makes several feature sets: describe each" if spec.HasField("extract") else "names a dataset by itself"
+        what = "stores nothing that has a name" if spec.HasField("merge_curve") else what
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT, f"a job of this kind {what}; leave the name {given.name!r} out", field="name"
         )

@@ -29,6 +29,8 @@ class Start:
 
     checkpoint: str
     """Digest of epoch 0 of its run; empty where that is not stored."""
+    root: str
+    """What that in turn started from, as far as it is known: weights of one root have one origin."""
     run: str
     """The run whose manifest says from which weights it started."""
 
@@ -93,8 +95,20 @@ def start_of(catalog: Catalog, checkpoint: runs_pb2.Checkpoint, depth: int = 0) 
         return None
     if run is None:
         return None
-    stored = [one.digest for one in run.checkpoints if one.epoch == 0]
-    return Start(checkpoint=stored[0] if stored else "", run=run.id)
+    stored = next((one.digest for one in run.checkpoints if one.epoch == 0), "")
+    return Start(checkpoint=stored, root=_root(catalog, stored, run.id, depth) or stored, run=run.id)
+
+
+def _root(catalog: Catalog, stored: str, run: str, depth: int) -> str:
+    """The start of a start that another run, or a merge, has made; else empty."""
+    if not stored or depth >= DEEPEST:
+        return ""
+    try:
+        first = catalog.checkpoint(stored)
+    except ServiceError:  # it was deleted
+        return ""
+    found = start_of(catalog, first, depth + 1) if first.run_id != run else None
+    return found.root if found else ""
 
 
 def _common_start(catalog: Catalog, spec: merges_pb2.MergeSpec, depth: int) -> Start | None:

@@ -9,14 +9,15 @@ from typing import cast
 from penult_kernels.weight_space.blocks import blocks_of
 from penult_proto.enums import name_of
 from penult_proto.errors import ErrorKind
-from penult_proto.merge_methods import MergeMethod
+from penult_proto.merge_methods import SELECT_METRICS, MergeMethod
 from penult_proto.notes import NoteId
 from penult_proto.v1 import datasets_pb2, merges_pb2, runs_pb2
 from penult_server.errors import ServiceError, unknown
 from penult_server.front.queries.merges.compatible import Facts, check_bodies, check_heads, facts_of, incompatible
 from penult_server.front.queries.merges.numbers import check_shares, complete_numbers, method_of, number_of
 from penult_server.front.queries.merges.parents import Parent, Start, checkpoint_or_run, named_parents, start_of
-from penult_server.front.queries.merges.statistics import complete_data, complete_statistics
+from penult_server.front.queries.merges.selecting import complete_select
+from penult_server.front.queries.merges.statistics import check_modality, complete_data, complete_statistics
 from penult_server.front.registry_thread import Registry
 from penult_server.merging.tensors import Scope, has_batch_norm, head_of, merged_tensors
 from penult_server.notes import Note, notes_to_proto
@@ -34,11 +35,16 @@ class _Found:
     starts: tuple[Start | None, ...]
     base: str
     """Digest of a base that was given, empty without."""
+    base_start: Start | None
     notes: tuple[Note, ...]
 
 
-async def complete_merge(spec: merges_pb2.MergeSpec, registry: Registry, root: Path, find_dataset: FindDataset) -> None:
-    """In place. Raises ServiceError: INVALID_ARGUMENT, UNKNOWN_METHOD, UNKNOWN_CHECKPOINT, UNKNOWN_DATASET,
+async def complete_merge(
+    spec: merges_pb2.MergeSpec, registry: Registry, root: Path, find_dataset: FindDataset, usual: str = ""
+) -> None:
+    """In place; `usual`: the dataset of running statistics where none is named, before the parents' own.
+
+    Raises ServiceError: INVALID_ARGUMENT, UNKNOWN_METHOD, UNKNOWN_CHECKPOINT, UNKNOWN_DATASET,
     INCOMPATIBLE_CHECKPOINTS, STORE_CORRUPT.
     """
     method = method_of(spec)
@@ -56,10 +62,15 @@ async def complete_merge(spec: merges_pb2.MergeSpec, registry: Registry, root: P
     if base and base not in {one.manifest.digest for one in facts}:
         check_bodies(first, await asyncio.to_thread(facts_of, root, base), allow_datasets=True)
     changes_body = bool(merged - head_of(first.manifest))
-    measures = complete_statistics(spec, has_batch_norm=changes_body and has_batch_norm(first.header))
+    has_statistics = changes_body and has_batch_norm(first.header)
+    measures = complete_statistics(spec, has_batch_norm=has_statistics, selects=method.selects)
     _check_number(found, method, base, measures=measures)
-    if measures:
-        await _complete_data(spec, first, find_dataset)
+    if measures or method.selects:
+        dataset = await _complete_data(spec, first, find_dataset, usual)
+        if measures:
+            complete_data(spec, dataset)
+        if method.selects:
+            complete_select(spec, dataset, first.manifest.classes)
     _write(spec, method, found, base)
     spec.notes.extend(notes_to_proto([*found.notes, *notes]))
 
@@ -72,6 +83,10 @@ def _check_arguments(spec: merges_pb2.MergeSpec, method: MergeMethod) -> None:
         raise _without_effect("seed", f"on the method {method.name!r}, which draws nothing")
     if method.is_random:
         spec.seed = spec.seed
+    if spec.HasField("select") and not method.selects:
+        raise _without_effect("select", f"on the method {method.name!r}, which chooses nothing")
+    if method.selects:
+        spec.select.metric = spec.select.metric or SELECT_METRICS[0]
     if spec.scope == merges_pb2.MERGE_SCOPE_BLOCKS and not spec.blocks:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT, "scope='blocks' needs blocks=[...], names of blocks", field="blocks"
@@ -98,7 +113,8 @@ def _found(catalog: Catalog, spec: merges_pb2.MergeSpec, method: MergeMethod) ->
     if method.name == "wise" and len(parents) == 2 and not base:
         base, parents = parents[0].checkpoint.digest, parents[1:]
     starts = tuple(start_of(catalog, one.checkpoint) for one in parents)
-    return _Found(parents=tuple(parents), starts=starts, base=base, notes=tuple(notes))
+    base_start = start_of(catalog, catalog.checkpoint(base)) if base else None
+    return _Found(parents=tuple(parents), starts=starts, base=base, base_start=base_start, notes=tuple(notes))
 
 
 def _distinct(root: Path, found: _Found, method: MergeMethod) -> _Found:
@@ -171,10 +187,9 @@ def _base(
 
     Raises ServiceError (INCOMPATIBLE_CHECKPOINTS) where a common start is needed and there is none.
     """
-    known = [one.checkpoint for one in found.starts if one is not None and one.checkpoint]
-    is_one = len(known) == len(found.starts) and len(set(known)) == 1
-    if head and not is_one and not found.base and len(set(known)) > 1:
-        starts = ", ".join(sorted({one[:12] for one in known})[:5])
+    roots = {one.root for one in (*found.starts, found.base_start) if one is not None and one.root}
+    if head and len(roots) > 1:
+        starts = ", ".join(sorted(one[:12] for one in roots)[:5])
         raise incompatible(
             f"the heads started from different ones (checkpoints {starts}), so that their rows have no common meaning; "
             "merge the bodies (scope='body') and refit the head, or finetune all of them with start= one checkpoint",
@@ -182,6 +197,10 @@ def _base(
         )
     if found.base:
         return found.base, []
+    known = [one.checkpoint for one in found.starts if one is not None and one.checkpoint]
+    if len(set(known)) > 1 and len(roots) == 1:
+        known = list(roots)
+    is_one = len(set(known)) == 1 and all(one is not None and one.checkpoint for one in found.starts)
     has_one_body = is_one or (not head and _have_one_body(root, found.starts))
     if not method.needs_base:
         is_alone = len(found.parents) < 2
@@ -245,18 +264,20 @@ def _check_number(found: _Found, method: MergeMethod, base: str, *, measures: bo
         )
 
 
-async def _complete_data(spec: merges_pb2.MergeSpec, first: Facts, find_dataset: FindDataset) -> None:
+async def _complete_data(
+    spec: merges_pb2.MergeSpec, first: Facts, find_dataset: FindDataset, usual: str
+) -> datasets_pb2.Dataset:
     manifest = first.manifest
-    if not (spec.dataset or manifest.dataset):
+    if not (spec.dataset or usual or manifest.dataset):
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,
-            f"checkpoint {first.short} was imported and belongs to no dataset: say on which one's training examples "
-            "running statistics are measured, dataset=..., or take bn='average' or bn='first'",
+            f"checkpoint {first.short} was imported and belongs to no dataset: say on which one it is measured, "
+            "dataset=..., or take bn='average' or bn='first' where running statistics alone need one",
             field="dataset",
         )
-    dataset = await find_dataset(spec.dataset or manifest.dataset)
+    dataset = await find_dataset(spec.dataset or usual or manifest.dataset)
     spec.dataset = dataset.name
-    if spec.batch_norm.stream == merges_pb2.BATCH_NORM_STREAM_GROUP:
+    if spec.HasField("select") or spec.batch_norm.stream == merges_pb2.BATCH_NORM_STREAM_GROUP:
         names = [one.name for one in dataset.attributes]
         own = manifest.attribute if manifest.dataset == dataset.name else ""
         spec.attribute = spec.attribute or own or names[0]
@@ -264,7 +285,8 @@ async def _complete_data(spec: merges_pb2.MergeSpec, first: Facts, find_dataset:
             raise unknown(
                 ErrorKind.ATTRIBUTE_MISSING, f"attribute of dataset {dataset.name!r} called", spec.attribute, names
             )
-    complete_data(spec, dataset, is_text=manifest.max_tokens > 0)
+    check_modality(dataset, is_text=manifest.max_tokens > 0)
+    return dataset
 
 
 def _write(spec: merges_pb2.MergeSpec, method: MergeMethod, found: _Found, base: str) -> None:

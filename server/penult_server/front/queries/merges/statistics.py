@@ -13,7 +13,7 @@ _MEASURED = ("stream", "batch_size", "count", "seed")
 """Fields that have an effect where statistics are measured."""
 
 
-def complete_statistics(spec: merges_pb2.MergeSpec, *, has_batch_norm: bool) -> bool:
+def complete_statistics(spec: merges_pb2.MergeSpec, *, has_batch_norm: bool, selects: bool) -> bool:
     """In place: how running statistics are found, but for what a dataset decides; whether one is needed.
 
     Raises ServiceError (INVALID_ARGUMENT) for what has no effect.
@@ -25,7 +25,8 @@ def complete_statistics(spec: merges_pb2.MergeSpec, *, has_batch_norm: bool) -> 
                 "batch_norm",
                 "the merge changes no weights below BatchNorm: the network has none, or only its head is merged",
             )
-        _check_without_data(spec, "no running statistics are measured")
+        if not selects:
+            _check_without_data(spec, "no running statistics are measured")
         spec.ClearField("batch_norm")
         return False
     how.rule = how.rule or merges_pb2.BATCH_NORM_RULE_REESTIMATE
@@ -33,10 +34,11 @@ def complete_statistics(spec: merges_pb2.MergeSpec, *, has_batch_norm: bool) -> 
         for field in _MEASURED:
             if how.HasField(field) if field != "stream" else how.stream:
                 raise _without_effect(f"bn_{field}", "running statistics are measured with bn='reestimate' alone")
-        _check_without_data(spec, "running statistics are measured with bn='reestimate' alone")
+        if not selects:
+            _check_without_data(spec, "running statistics are measured with bn='reestimate' alone")
         return False
     how.stream = how.stream or merges_pb2.BATCH_NORM_STREAM_NATURAL
-    if spec.attribute and how.stream != merges_pb2.BATCH_NORM_STREAM_GROUP:
+    if spec.attribute and not selects and how.stream != merges_pb2.BATCH_NORM_STREAM_GROUP:
         raise _without_effect("attribute", "groups are looked at with bn_stream='group' alone")
     how.batch_size = how.batch_size if how.HasField("batch_size") else BATCH
     how.count = how.count if how.HasField("count") else COUNT
@@ -47,10 +49,14 @@ def complete_statistics(spec: merges_pb2.MergeSpec, *, has_batch_norm: bool) -> 
     return True
 
 
-def complete_data(spec: merges_pb2.MergeSpec, dataset: datasets_pb2.Dataset, *, is_text: bool) -> None:
-    """In place: what the training examples decide. Raises ServiceError: INVALID_ARGUMENT, UNKNOWN_SPLIT."""
+def check_modality(dataset: datasets_pb2.Dataset, *, is_text: bool) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) for a dataset of what the networks do not read."""
     if is_text != (dataset.modality == datasets_pb2.MODALITY_TEXT):
         raise invalid("dataset", f"one of {'texts' if is_text else 'images'}, which the networks read", dataset.name)
+
+
+def complete_data(spec: merges_pb2.MergeSpec, dataset: datasets_pb2.Dataset) -> None:
+    """In place: what the training examples decide. Raises ServiceError: INVALID_ARGUMENT, UNKNOWN_SPLIT."""
     sizes = {one.name: one.n_examples for one in dataset.splits}
     if "train" not in sizes:
         raise ServiceError(

@@ -1,6 +1,6 @@
 """From messages to where a checkpoint was merged from."""
 
-from penult.results.merge_origin import MergeOrigin
+from penult.results.merge_origin import MergeOrigin, MergeStep
 from penult_proto.enums import name_or
 from penult_proto.v1 import merges_pb2
 
@@ -25,5 +25,16 @@ def merge_origin(message: merges_pb2.MergeOrigin) -> MergeOrigin:
         dataset=spec.dataset,
         seed=spec.seed if spec.HasField("seed") else None,
         factors=dict(sorted(message.factors.items())),
+        steps=tuple(
+            MergeStep(
+                checkpoint=one.checkpoint,
+                alone=one.alone,
+                score=one.score,
+                kept=one.kept,
+                low=one.low,
+                high=one.high,
+            )
+            for one in message.steps
+        ),
         version=message.version,
     )

@@ -64,10 +64,9 @@ class Measuring:
     def logits(self, plan: MergePlan) -> Logits:
         """Of every split under one merge. Raises what `stream` and `reestimate` do."""
         target = self._attempt.directory / WEIGHTS_FILE
-        target.unlink(missing_ok=True)
         stream(self._root, plan, target, beat=lambda _: self._beat())
         self._load(target)
-        self._attempt.drop(WEIGHTS_FILE)
+        target.unlink()
         if self._train is not None and self._asked.statistics is not None:
             positions = self._asked.statistics.positions()
             reestimate(self._classifier, self._train, positions, device=self._device, beat=lambda _: self._beat())

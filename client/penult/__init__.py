@@ -17,6 +17,7 @@ penult.Client             what can be asked; help(penult.Client.refit) and the l
 
 client.refit(preset=...)     published methods by name: client.presets(); DFR, AFR, SELF, RAD and others
 client.finetune(recipe=...)  published training set-ups by name: client.recipes()
+client.merge(method=...)     one network of several: soups, WiSE-FT, task vectors; client.merge_methods()
 client.features.upload       your own features, from any framework; no model is needed
 client.discover(method=...)  groups that nobody labelled, by client.grouping_methods(); by= takes them everywhere
 client.neighbours(...)       nearest rows; read off them: duplicates, leaks, wrong labels; client.gallery shows them
@@ -90,6 +91,12 @@ if TYPE_CHECKING:
     from penult.results.lists.listing import Listing as Listing
     from penult.results.lists.run_table import RunTable as RunTable
     from penult.results.lists.stored import ResultSummary as ResultSummary
+    from penult.results.merge_origin import MergeOrigin as MergeOrigin
+    from penult.results.merge_origin import MergeStep as MergeStep
+    from penult.results.merging.curve import MergeBarrier as MergeBarrier
+    from penult.results.merging.curve import MergeCurve as MergeCurve
+    from penult.results.merging.merge import Lineage as Lineage
+    from penult.results.merging.merge import Merge as Merge
     from penult.results.metrics import EpochMetrics as EpochMetrics
     from penult.results.metrics import Metrics as Metrics
     from penult.results.neighbourhood.duplicates import Duplicates as Duplicates
@@ -144,6 +151,9 @@ _NAMES = {
     "wire.refit_arguments": "RefitArguments",
     "results.records": "Checkpoint Dataset FeatureSet Features Group Info Run RunManifest Split",
     "results.finetune_spec": "FinetuneSpec",
+    "results.merging.merge": "Lineage Merge",
+    "results.merging.curve": "MergeBarrier MergeCurve",
+    "results.merge_origin": "MergeOrigin MergeStep",
     "results.metrics": "EpochMetrics Metrics",
     "results.spectra": "Imbalance Spectra",
     "results.run_spectra": "RunSpectra",

@@ -11,8 +11,8 @@ from penult.calls.datasets import Datasets
 from penult.calls.diagnosis.questions import Diagnosing
 from penult.calls.discovery.comparing import Comparing
 from penult.calls.features import FeatureSets
-from penult.calls.finetuning import Finetuning
 from penult.calls.jobs import Jobs
+from penult.calls.merging.merging import Merging
 from penult.calls.neighbourhood.questions import Neighbourhood
 from penult.calls.neighbourhood.searching import Searching
 from penult.calls.pictures.maps import Pictures
@@ -22,7 +22,7 @@ from penult.connection.rpc import Connection
 from penult.results.records import Info
 
 
-class Client(Finetuning, Searching, Neighbourhood, Diagnosing, Comparing, Pictures, Storage, About):
+class Client(Merging, Searching, Neighbourhood, Diagnosing, Comparing, Pictures, Storage, About):
     """A connection to a penult server; made by `penult.connect` or `penult.local`.
 
     A context manager; may be shared between threads. Feature sets are given to its methods as a record, a

@@ -3,6 +3,8 @@
 from typing import Literal
 
 BalanceMethod = Literal["none", "subsetting", "upsampling", "upweighting", "mixture"]
+BatchNormRule = Literal["reestimate", "average", "first"]
+BatchNormStream = Literal["natural", "class", "group"]
 By = Literal["class", "group"]
 ExportFormat = Literal["timm", "transformers", "safetensors"]
 FeatureKind = Literal["pooled", "flat"]
@@ -29,6 +31,21 @@ Intercept = Literal["free", "penalized", "none"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "cancelling"]
 Layout = Literal["table", "waterbirds", "celeba", "civilcomments", "multinli", "imagefolder", "huggingface"]
 Link = Literal["softmax", "ovr"]
+MergeMethodName = Literal[
+    "uniform",
+    "greedy",
+    "wise",
+    "trajectory",
+    "task_arithmetic",
+    "ties",
+    "ties_per_tensor",
+    "dare",
+    "breadcrumbs",
+    "model_stock",
+    "slerp",
+    "variance_corrected",
+]
+MergeScope = Literal["body", "full", "head", "blocks"]
 MissingGroups = Literal["refuse", "skip"]
 NeighbourMethod = Literal["exact", "ivf", "hnsw", "pq"]
 NeighbourMetric = Literal["cosine", "l2", "inner"]

@@ -40,6 +40,7 @@ class ErrorKind(StrEnum):
     BAD_TABLE = "bad_table"
     CORRUPT_IMAGE = "corrupt_image"
     TOO_LARGE = "too_large"
+    INCOMPATIBLE_CHECKPOINTS = "incompatible_checkpoints"
     # Name something that exists.
     UNKNOWN_DATASET = "unknown_dataset"
     UNKNOWN_SPLIT = "unknown_split"
@@ -103,6 +104,7 @@ _CODES: dict[StatusCode, tuple[ErrorKind, ...]] = {
         ErrorKind.BAD_TABLE,
         ErrorKind.CORRUPT_IMAGE,
         ErrorKind.TOO_LARGE,
+        ErrorKind.INCOMPATIBLE_CHECKPOINTS,
         ErrorKind.REQUEST_ID_REUSED,
     ),
     StatusCode.NOT_FOUND: (

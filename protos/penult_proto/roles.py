@@ -111,6 +111,8 @@ JOB_ROLES: dict[str, Role] = {
     "extract": Role.RUNNER,
     "register_dataset": Role.ADMIN,
     "import_checkpoint": Role.ADMIN,
+    "merge": Role.RUNNER,
+    "merge_curve": Role.RUNNER,
 }
 """The least role that may ask for a job, by the kind of its spec."""
 

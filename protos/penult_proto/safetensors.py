@@ -10,7 +10,7 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 LENGTH = struct.Struct("<Q")
 """The first bytes of a file."""
@@ -56,6 +56,11 @@ class Tensor:
     def n_bytes(self) -> int:
         return self.end - self.start
 
+    @property
+    def numpy_type(self) -> str:
+        """NumPy's name of the type, such as "<f4"."""
+        return _NUMPY_TYPES[self.dtype]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
@@ -89,6 +94,14 @@ def parse_header(content: bytes) -> Header:
             raise HeaderError(f"tensor {one.name!r} begins at byte {one.start}, and byte {place} was next")
         place = one.end
     return Header(tensors=tensors, metadata=metadata)
+
+
+def first_bytes(file: IO[bytes]) -> bytes:
+    """The header of a file that is read from its beginning, length included; of a damaged length the length alone."""
+    length = file.read(LENGTH.size)
+    n_bytes = LENGTH.unpack(length)[0] if len(length) == LENGTH.size else MOST_HEADER_BYTES
+    # A damaged length would have the whole file read.
+    return length + file.read(n_bytes) if n_bytes < MOST_HEADER_BYTES else length
 
 
 def _tensor(name: str, entry: Mapping[str, Any]) -> Tensor:
@@ -125,7 +138,7 @@ class WeightsDigest:
 
     def begin_tensor(self, tensor: Tensor) -> None:
         """The next tensor, of a file."""
-        self.begin(tensor.name, _NUMPY_TYPES[tensor.dtype], tensor.shape)
+        self.begin(tensor.name, tensor.numpy_type, tensor.shape)
 
     def update(self, content: "bytes | memoryview") -> None:
         """Bytes of the last tensor that `begin` named."""

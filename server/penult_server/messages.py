@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
+from google.protobuf.json_format import ParseDict
 from google.protobuf.message import Message
 
 from penult_kernels.metrics.accuracy import GroupMetrics
@@ -14,7 +15,16 @@ from penult_proto.arrays import DTYPES, AnyArray, decode, encode
 from penult_proto.enums import names_of
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
-from penult_proto.v1 import arrays_pb2, datasets_pb2, features_pb2, groups_pb2, jobs_pb2, refits_pb2, runs_pb2
+from penult_proto.v1 import (
+    arrays_pb2,
+    datasets_pb2,
+    features_pb2,
+    groups_pb2,
+    jobs_pb2,
+    merges_pb2,
+    refits_pb2,
+    runs_pb2,
+)
 from penult_proto.v1.cards_pb2 import Card
 from penult_server.clock import timestamp
 from penult_server.datasets.model import DatasetInfo
@@ -208,4 +218,5 @@ def error_from_proto(error: jobs_pb2.Error) -> ServiceError:
 def checkpoint_to_proto(manifest: CheckpointManifest) -> runs_pb2.Checkpoint:
     """What the protocol says of a stored checkpoint."""
     created = timestamp(datetime.fromisoformat(manifest.created).timestamp())
-    return message_of(runs_pb2.Checkpoint, manifest, created=created, notes=notes_to_proto(manifest.notes))
+    merge = ParseDict(manifest.merge, merges_pb2.MergeOrigin(), ignore_unknown_fields=True) if manifest.merge else None
+    return message_of(runs_pb2.Checkpoint, manifest, created=created, notes=notes_to_proto(manifest.notes), merge=merge)

@@ -36,6 +36,7 @@ from penult_proto.v1 import (
     groupings_pb2,
     info_pb2,
     jobs_pb2,
+    merges_pb2,
     neighbours_pb2,
     progress_pb2,
     refits_pb2,
@@ -320,6 +321,13 @@ class FuzzedServer:
             ],
         }
 
+    def _merge(self) -> merges_pb2.MergeSpec:
+        found = merges_pb2.MergeSpec(method="uniform", scope=merges_pb2.MERGE_SCOPE_FULL)
+        for one, share in zip(self.run.checkpoints, (0.25, 0.75), strict=True):
+            found.parents.add(checkpoint=one.digest, share=share)
+        found.batch_norm.stream, found.batch_norm.count = merges_pb2.BATCH_NORM_STREAM_GROUP, 16
+        return found
+
     def _job_seeds(self) -> dict[str, Sequence[Any]]:
         finetune = runs_pb2.FinetuneSpec()
         finished = self.client.connection.stubs.jobs.GetJob(
@@ -337,6 +345,7 @@ class FuzzedServer:
             jobs_pb2.JobSpec(extract=extract),
             jobs_pb2.JobSpec(register_dataset=register),
             jobs_pb2.JobSpec(import_checkpoint=self._import()),
+            jobs_pb2.JobSpec(merge=self._merge()),
         ]
         return {
             "Job/CancelJob": [jobs_pb2.CancelJobRequest(id=self.finetuning.id)],

@@ -26,7 +26,7 @@ from wild_values import POOLS, WILD
 import penult
 from penult.errors import from_kind
 from penult.results import records
-from penult.types import GridName, Preset, RecipeName, SelectMetric
+from penult.types import GridName, MergeMethodName, Preset, RecipeName, SelectMetric
 from penult_proto.errors import ErrorKind
 
 N_EXAMPLES = int(os.environ.get("PENULT_FUZZ_EXAMPLES", "400"))
@@ -51,6 +51,26 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "Checkpoints.import_.max_tokens": ("absent",),
     "Checkpoints.import_.on_server": ("yes", "no"),
     "Checkpoints.import_.pooling": ("absent",),
+    "Client.merge.allow_datasets": ("yes", "no"),
+    "Client.merge.allow_extrapolation": ("yes", "no"),
+    "Client.merge.base": ("checkpoint", "absent"),
+    "Client.merge.blocks": ("absent",),
+    "Client.merge.bn": ("reestimate", "average", "first", "absent"),
+    "Client.merge.bn_stream": ("natural", "class", "group", "absent"),
+    "Client.merge.checkpoints": ("checkpoints", "runs"),
+    "Client.merge.density": ("half", "absent"),
+    "Client.merge.k": ("two", "absent"),
+    "Client.merge.method": get_args(MergeMethodName),
+    "Client.merge.scope": ("body", "full", "head"),
+    "Client.merge.select": ("absent", "merge select"),
+    "Client.merge_curve.blocks": ("absent",),
+    "Client.merge_curve.first": ("checkpoint",),
+    "Client.merge_curve.scope": ("body", "full"),
+    "Client.merge_curve.second": ("merge",),
+    "Client.merge_curve.t": ("absent", "places"),
+    "Client.lineage.checkpoint": ("checkpoint", "merge"),
+    "Client.merge.shares": ("absent", "shares"),
+    "Client.merge.then": ("absent", "then"),
     "Listing.columns.most": ("four",),
     "Client.duplicates.metric": ("l2",),
     "Client.evaluate_neighbours.k": ("[1]", "one", "absent"),
@@ -129,6 +149,14 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "balance": ("none", "subsetting", "upsampling", "upweighting", "mixture"),
     "batch_size": ("four",),
     "bias": ("bias",),
+    "allow_datasets": ("yes", "no"),
+    "bn": ("average", "first"),
+    "bn_stream": ("absent",),
+    "block": ("absent",),
+    "measure": ("loss", "error"),
+    "bn_batch_size": ("four", "absent"),
+    "bn_count": ("sixteen", "absent"),
+    "bn_seed": ("four", "absent"),
     "by": ("group", "grouping", "class"),
     "center": ("yes", "zero", "head", "stored"),
     "checkpoint": ("checkpoint",),
@@ -181,6 +209,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "kind": ("flat",),
     "l1": ("half",),
     "l2": ("half",),
+    "largest": ("zero number", "absent"),
     "layout": ("celeba",),
     "limit": ("four",),
     "link": ("ovr",),
@@ -201,6 +230,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "over": ("seed", "epochs"),
     "path": ("path", "sgd path"),
     "penalty": ("sum",),
+    "per_tensor": ("yes", "absent"),
     "permutations": ("four",),
     "plan": ("yes",),
     "power_law": ("ranks",),
@@ -221,6 +251,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "rows": ("some rows", "absent"),
     "run": ("run",),
     "runs": ("runs", "absent"),
+    "scale": ("half", "absent"),
     "schedule": ("schedule",),
     "second": ("set", "extracted"),
     "seed": ("four",),
@@ -228,6 +259,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "select": ("select on a set", *(f"select by {name}" for name in get_args(SelectMetric))),
     "share": ("half", "absent"),
     "since": ("ago", "2026-11-30", "absent"),
+    "smallest": ("half", "absent"),
     "source": ("table",),
     "spectra": ("spectra", "run spectra"),
     "split": ("absent", "val"),
@@ -235,6 +267,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "standardize": ("yes", "set", "no", "all"),
     "states": ("states",),
     "steps": ("four",),
+    "t": ("half", "absent"),
     "tag": ("ground", "splits"),
     "tags": ("splits",),
     "tau": ("half",),
@@ -280,6 +313,7 @@ class World:
         sets = client.extract(run.checkpoints[-1]).wait(timeout=120)
         mine = client.features.upload(x, y, a, head=head, **names)
         refit = client.refit(mine, preset="erm", evaluate={"mine": mine})
+        merge = client.merge([run], bn_count=4).wait(timeout=120)
         self.records: dict[str, Any] = {
             "set": mine,
             "extracted": sets["val"],
@@ -312,6 +346,10 @@ class World:
             "run neighbours": client.run_neighbours(run, split="val", k=2),
             "diagnosis": client.diagnose(mine, "cdnv", replicates=0),
             "predictions": client.predictions(mine),
+            "merge": merge,
+            "merge curve": client.merge_curve(run.checkpoints[-1], merge, t=[0.0, 1.0], bn="first").wait(timeout=120),
+            "lineage": client.lineage(merge),
+            "merge methods": client.merge_methods(),
             "client": client,
         }
         places = Path(tempfile.mkdtemp(prefix="penult-test-files-"))
@@ -395,6 +433,11 @@ class World:
                 "yes": True,
                 "zero number": 0,
                 "[1]": [1],
+                "checkpoints": [run.checkpoints[-1], merge.checkpoint],
+                "shares": [0.5, 0.5],
+                "merge select": {"split": "val", "metric": "loss"},
+                "places": [0.0, 0.5, 1.0],
+                "then": {"extract": ["val"], "refit": {"preset": "erm"}},
             }
         )
         self.values |= {f"grid of {name}": {name: [1, 2]} for name in get_args(GridName)}

@@ -18,10 +18,14 @@ from penult.display.html import card as html_card
 from penult.display.html import pairs
 from penult.display.names import one_line
 from penult.errors import DeadlineExceeded, PenultError, StillRunning, Unavailable, from_kind
+from penult.results.merging.curve import MergeCurve
+from penult.results.merging.merge import Merge
 from penult.results.notes import Notes, lines
 from penult.results.records import Checkpoint, Dataset, FeatureSet, Run, named
 from penult.types import JobState
 from penult.wire import decode
+from penult.wire.merge_origin import merge_origin
+from penult.wire.merging.curves import merge_curve
 from penult_proto.enums import name_or
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2
@@ -39,7 +43,7 @@ LAST_LOOK = 1.0
 UNFINISHED = ("queued", "running", "cancelling")
 """States of a job that has not ended."""
 
-JobOutcome: TypeAlias = Run | dict[str, FeatureSet] | Dataset | Checkpoint
+JobOutcome: TypeAlias = Run | dict[str, FeatureSet] | Dataset | Checkpoint | Merge | MergeCurve
 
 
 class Job(Generic[T]):
@@ -48,7 +52,8 @@ class Job(Generic[T]):
     Attributes
     ----------
     id : identifies the job on its server.
-    kind : kind of work, ``"finetune"``, ``"extract"``, ``"register_dataset"`` or ``"import_checkpoint"``.
+    kind : kind of work, ``"finetune"``, ``"extract"``, ``"register_dataset"``, ``"import_checkpoint"``,
+        ``"merge"`` or ``"merge_curve"``.
     title : what it does, in a line.
     """
 
@@ -329,6 +334,10 @@ def title(spec: jobs_pb2.JobSpec) -> str:
             return f"register dataset {spec.register_dataset.name}"
         case "import_checkpoint":
             return f"import {spec.import_checkpoint.name}"
+        case "merge":
+            return f"merge {len(spec.merge.parents)} checkpoints, {spec.merge.method}"
+        case "merge_curve":
+            return f"measure the line to {spec.merge_curve.line.parents[-1].checkpoint[:12]}"
         case None:
             return "unknown work"
 
@@ -353,6 +362,16 @@ def checkpoint_result(result: jobs_pb2.JobResult) -> Checkpoint:
     return decode.checkpoint(result.checkpoint)
 
 
+def merge_result(result: jobs_pb2.JobResult) -> Merge:
+    """What a merge makes."""
+    return Merge(checkpoint=decode.checkpoint(result.checkpoint), origin=merge_origin(result.merge))
+
+
+def curve_result(result: jobs_pb2.JobResult) -> MergeCurve:
+    """What the measuring of a line makes."""
+    return merge_curve(result.merge_curve)
+
+
 def any_result(result: jobs_pb2.JobResult) -> JobOutcome:
     """What any job makes."""
     match result.WhichOneof("kind"):
@@ -361,6 +380,8 @@ def any_result(result: jobs_pb2.JobResult) -> JobOutcome:
         case "extract":
             return extract_result(result)
         case "checkpoint":
-            return checkpoint_result(result)
+            return merge_result(result) if result.HasField("merge") else checkpoint_result(result)
+        case "merge_curve":
+            return curve_result(result)
         case "dataset" | None:
             return dataset_result(result)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     pass
 
 T = TypeVar("T")
-JobKind = Literal["finetune", "extract", "register_dataset", "import_checkpoint"]
+JobKind = Literal["finetune", "extract", "register_dataset", "import_checkpoint", "merge", "merge_curve"]
 
 
 def create(
@@ -37,10 +37,14 @@ def create(
     *,
     card: cards_pb2.Card | None = None,
     timeout: float,
+    make: Callable[[Connection, jobs_pb2.Job, Callable[[jobs_pb2.JobResult], T]], Job[T]] = Job,
 ) -> Job[T]:
-    """Start a job, or find the one that does or did the same; `card` is added to what is said of it."""
+    """Start a job, or find the one that does or did the same; `card` is added to what is said of it.
+
+    `make`: what becomes of the message.
+    """
     request = build(jobs_pb2.CreateJobRequest, spec=spec, card=card, may_stop=connection.may_stop)
-    job = Job(connection, connection.unary(connection.stubs.jobs.CreateJob, request, timeout=timeout), result)
+    job = make(connection, connection.unary(connection.stubs.jobs.CreateJob, request, timeout=timeout), result)
     if job.may_stop and not job.ended and not connection.has_said_may_stop:
         connection.has_said_may_stop = True
         sys.stderr.write(
@@ -113,7 +117,8 @@ class Jobs:
         Parameters
         ----------
         states : such as ``["queued", "running"]``; all by default.
-        kind : "finetune", "extract", "register_dataset" or "import_checkpoint".
+        kind : "finetune", "extract", "register_dataset", "import_checkpoint", "merge" or
+            "merge_curve".
         dataset : what they work on.
         tag, name, since, user, limit : as for `Runs.list`.
         timeout : seconds for each page of the list.

@@ -24,6 +24,7 @@ from penult.files.savable import Savable
 from penult.results.finetune_spec import FinetuneSpec
 from penult.results.frames import frame
 from penult.results.heads import Head
+from penult.results.merge_origin import MergeOrigin
 from penult.results.notes import Notes, lines
 from penult_proto.errors import ErrorKind
 
@@ -204,12 +205,12 @@ class Dataset(Shown):
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Checkpoint(Shown):
-    """Weights and head after an epoch of a run, of which epoch 0 is the starting point; or of an imported model."""
+    """Weights and head after an epoch of a run, whose start is epoch 0; of an imported model; or merged of others."""
 
     digest: str
     """sha256 over weights, preprocessing, dataset, attribute and, if imported, classes: the checkpoint's identity."""
     run_id: str
-    """Empty for one that was imported."""
+    """Empty for one that was imported or merged."""
     epoch: float
     """Epochs trained; a fraction for one left within an epoch."""
     step: int
@@ -228,9 +229,12 @@ class Checkpoint(Shown):
     model: str = ""
     """sha256 over what decides the features, weights and preprocessing: checkpoints of two runs may share it."""
     source: str = "run"
-    """``"run"``, or ``"import NAME sha256:DIGEST"``."""
-    head: Literal["trained", "kept", "new"] = "trained"
-    """Where the head comes from: trained by its run, kept from the model that it began with, or drawn afresh."""
+    """``"run"``, ``"import NAME sha256:DIGEST"``; of a merge ``"run"`` or ``"import"``, and ``", merged: METHOD"``."""
+    head: Literal["trained", "kept", "new", "merged"] = "trained"
+    """Where the head comes from: trained by its run, kept from the model or the parent that it began with, drawn
+    afresh, or merged with the rest."""
+    merge: MergeOrigin | None = None
+    """What it was merged of, and how; None where it was not."""
     name: str = field(default="", compare=False)
     """The newest name that it was given; empty without one. A name moves to the newest thing it is given to."""
     tags: tuple[str, ...] = field(default=(), compare=False)
@@ -244,6 +248,8 @@ class Checkpoint(Shown):
     def __repr__(self) -> str:
         where = f" on {one_line(self.dataset)}" if self.dataset else ""
         when = f"epoch {self.epoch:g}" if self.source == "run" else f"{one_line(self.source[:-52])}, head {self.head}"
+        if self.merge is not None:
+            when = f"{self.merge.method} of {len(self.merge.parents)}, head {self.head}"
         what = f"{named(self.name)}{one_line(self.backbone)}{where}"
         return f"Checkpoint({short(self.digest)}, {what}, {when}){lines(self.notes)}"
 

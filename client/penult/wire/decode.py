@@ -15,6 +15,7 @@ from penult.results.metrics import EpochMetrics, MaskMetrics, Metrics
 from penult.results.notes import Note, Notes
 from penult.results.used_grouping import UsedGrouping
 from penult.wire.arrays import sent_by_server
+from penult.wire.merge_origin import merge_origin
 from penult.wire.recipes import arguments_of
 from penult_proto.arrays import numpy_dtype
 from penult_proto.v1 import cards_pb2, datasets_pb2, features_pb2, groups_pb2, info_pb2, notes_pb2, runs_pb2
@@ -136,7 +137,9 @@ def dataset(message: datasets_pb2.Dataset) -> records.Dataset:
 def checkpoint(message: runs_pb2.Checkpoint) -> records.Checkpoint:
     """A checkpoint."""
     epoch, created, notes = _epoch(message.epoch), time(message.created), decode_notes(message.notes)
-    return record(records.Checkpoint, message, epoch=epoch, created=created, notes=notes, **card(message.card))
+    merge = merge_origin(message.merge) if message.HasField("merge") else None
+    said = card(message.card)
+    return record(records.Checkpoint, message, epoch=epoch, created=created, notes=notes, merge=merge, **said)
 
 
 def epoch_metrics(message: runs_pb2.EpochMetrics) -> EpochMetrics:

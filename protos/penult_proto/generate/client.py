@@ -16,6 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from penult_proto.enums import Enumeration, choices_of
 from penult_proto.fields.finetune import GROUPS
 from penult_proto.fields.refit import ARGUMENTS, GRID
+from penult_proto.merge_methods import METHODS
 from penult_proto.presets import PRESETS
 from penult_proto.recipes import RECIPES
 from penult_proto.v1 import (
@@ -23,6 +24,7 @@ from penult_proto.v1 import (
     datasets_pb2,
     groups_pb2,
     jobs_pb2,
+    merges_pb2,
     neighbours_pb2,
     runs_pb2,
     spectra_pb2,
@@ -36,6 +38,8 @@ MADE = "Made by ``python -m penult_proto.generate``."
 
 CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
     "BalanceMethod": groups_pb2.BalanceMethod,
+    "BatchNormRule": merges_pb2.BatchNormRule,
+    "BatchNormStream": merges_pb2.BatchNormStream,
     "By": groups_pb2.BalanceBy,
     "ExportFormat": ("timm", "transformers", "safetensors"),
     "FeatureKind": ("pooled", "flat"),
@@ -49,6 +53,8 @@ CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
     "JobState": jobs_pb2.JobState,
     "Layout": datasets_pb2.DatasetLayout,
     "Link": pb.Link,
+    "MergeMethodName": tuple(METHODS),
+    "MergeScope": merges_pb2.MergeScope,
     "MissingGroups": groups_pb2.MissingGroups,
     "NeighbourMethod": neighbours_pb2.NeighbourMethod,
     "NeighbourMetric": neighbours_pb2.NeighbourMetric,

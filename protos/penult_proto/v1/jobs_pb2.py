@@ -26,11 +26,12 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from penult_proto.v1 import cards_pb2 as penult__proto_dot_v1_dot_cards__pb2
 from penult_proto.v1 import datasets_pb2 as penult__proto_dot_v1_dot_datasets__pb2
 from penult_proto.v1 import features_pb2 as penult__proto_dot_v1_dot_features__pb2
+from penult_proto.v1 import merges_pb2 as penult__proto_dot_v1_dot_merges__pb2
 from penult_proto.v1 import notes_pb2 as penult__proto_dot_v1_dot_notes__pb2
 from penult_proto.v1 import runs_pb2 as penult__proto_dot_v1_dot_runs__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apenult_proto/v1/jobs.proto\x12\tpenult.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpenult_proto/v1/cards.proto\x1a\x1epenult_proto/v1/datasets.proto\x1a\x1epenult_proto/v1/features.proto\x1a\x1bpenult_proto/v1/notes.proto\x1a\x1apenult_proto/v1/runs.proto\"\x89\x01\n\x05\x45rror\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x30\n\x08metadata\x18\x03 \x03(\x0b\x32\x1e.penult.v1.Error.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8c\x02\n\x0b\x45xtractSpec\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x11\n\tattribute\x18\x03 \x01(\t\x12\x0e\n\x06splits\x18\x04 \x03(\t\x12\r\n\x05\x64type\x18\x05 \x01(\t\x12\x17\n\nbatch_size\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0c\x66\x65\x61ture_kind\x18\x07 \x01(\t\x12\x37\n\tclass_map\x18\x14 \x03(\x0b\x32$.penult.v1.ExtractSpec.ClassMapEntry\x1a/\n\rClassMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_batch_size\"\x9b\x01\n\x13RegisterDatasetSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12(\n\x06layout\x18\x04 \x01(\x0e\x32\x18.penult.v1.DatasetLayout\x12(\n\x07\x63olumns\x18\x05 \x01(\x0b\x32\x17.penult.v1.TableColumns\"\xe0\x03\n\x14ImportCheckpointSpec\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x05 \x01(\t\x12\x11\n\tattribute\x18\x06 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x07 \x03(\t\x12!\n\x04head\x18\x08 \x01(\x0e\x32\x13.penult.v1.HeadName\x12\x32\n\x0f\x66oreign_objects\x18\t \x01(\x0e\x32\x19.penult.v1.ForeignObjects\x12\x17\n\nimage_size\x18\n \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0cimage_resize\x18\x0b \x01(\x05H\x01\x88\x01\x01\x12\x12\n\nimage_mean\x18\x0c \x03(\x01\x12\x11\n\timage_std\x18\r \x03(\x01\x12\x15\n\rinterpolation\x18\x0e \x01(\t\x12\x17\n\nmax_tokens\x18\x0f \x01(\x05H\x02\x88\x01\x01\x12\'\n\x07pooling\x18\x10 \x01(\x0e\x32\x16.penult.v1.PoolingName\x12\x11\n\x04seed\x18\x11 \x01(\x04H\x03\x88\x01\x01\x42\r\n\x0b_image_sizeB\x0f\n\r_image_resizeB\r\n\x0b_max_tokensB\x07\n\x05_seed\"\xe3\x01\n\x07JobSpec\x12+\n\x08\x66inetune\x18\x01 \x01(\x0b\x32\x17.penult.v1.FinetuneSpecH\x00\x12)\n\x07\x65xtract\x18\x02 \x01(\x0b\x32\x16.penult.v1.ExtractSpecH\x00\x12:\n\x10register_dataset\x18\x03 \x01(\x0b\x32\x1e.penult.v1.RegisterDatasetSpecH\x00\x12<\n\x11import_checkpoint\x18\x04 \x01(\x0b\x32\x1f.penult.v1.ImportCheckpointSpecH\x00\x42\x06\n\x04kind\"L\n\rExtractResult\x12+\n\x0c\x66\x65\x61ture_sets\x18\x01 \x03(\x0b\x32\x15.penult.v1.FeatureSet\x12\x0e\n\x06reused\x18\x02 \x03(\t\"\xb3\x01\n\tJobResult\x12\x1d\n\x03run\x18\x01 \x01(\x0b\x32\x0e.penult.v1.RunH\x00\x12+\n\x07\x65xtract\x18\x02 \x01(\x0b\x32\x18.penult.v1.ExtractResultH\x00\x12%\n\x07\x64\x61taset\x18\x03 \x01(\x0b\x32\x12.penult.v1.DatasetH\x00\x12+\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x15.penult.v1.CheckpointH\x00\x42\x06\n\x04kind\"D\n\x08Progress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x01\x12\r\n\x05total\x18\x03 \x01(\x01\x12\x0c\n\x04unit\x18\x04 \x01(\t\"\xe1\x03\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x04spec\x18\x02 \x01(\x0b\x32\x12.penult.v1.JobSpec\x12\"\n\x05state\x18\x03 \x01(\x0e\x32\x13.penult.v1.JobState\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12%\n\x08progress\x18\x05 \x01(\x0b\x32\x13.penult.v1.Progress\x12\x1f\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x10.penult.v1.Error\x12$\n\x06result\x18\x07 \x01(\x0b\x32\x14.penult.v1.JobResult\x12+\n\x07\x63reated\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07started\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x66inished\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08last_seq\x18\x0b \x01(\x03\x12\x10\n\x08may_stop\x18\x1e \x01(\x08\x12\r\n\x05saved\x18\x1f \x01(\x01\x12\x1d\n\x04\x63\x61rd\x18Z \x01(\x0b\x32\x0f.penult.v1.Card\x12\x1e\n\x05notes\x18[ \x03(\x0b\x32\x0f.penult.v1.Note\x12\x0f\n\x07\x64\x65leted\x18( \x03(\t\"\xef\x01\n\x08JobEvent\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x13.penult.v1.JobStateH\x00\x12\'\n\x08progress\x18\x04 \x01(\x0b\x32\x13.penult.v1.ProgressH\x00\x12*\n\x07metrics\x18\x05 \x01(\x0b\x32\x17.penult.v1.EpochMetricsH\x00\x12\x13\n\theartbeat\x18\x06 \x01(\x08H\x00\x12\x14\n\ncheckpoint\x18( \x01(\tH\x00\x42\x06\n\x04kind\"\x1e\n\x10\x43\x61ncelJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x8a\x01\n\x10\x43reateJobRequest\x12 \n\x04spec\x18\x01 \x01(\x0b\x32\x12.penult.v1.JobSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08may_stop\x18\n \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x0b \x01(\x08\x12\x1d\n\x04\x63\x61rd\x18\x03 \x01(\x0b\x32\x0f.penult.v1.Card\"\x1b\n\rGetJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x9c\x01\n\x0fListJobsRequest\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\'\n\x07options\x18Z \x01(\x0b\x32\x16.penult.v1.ListOptions\x12#\n\x06states\x18\x01 \x03(\x0e\x32\x13.penult.v1.JobState\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"C\n\x10ListJobsResponse\x12\x1c\n\x04jobs\x18\x01 \x03(\x0b\x32\x0e.penult.v1.Job\x12\x11\n\tnext_page\x18Z \x01(\t\"B\n\x0fWatchJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x03\x12\x10\n\x08may_stop\x18\n \x01(\x08\".\n\x10GetJobLogRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"7\n\x06JobLog\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x03*i\n\x0e\x46oreignObjects\x12\x1f\n\x1b\x46OREIGN_OBJECTS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46OREIGN_OBJECTS_REFUSE\x10\x01\x12\x1a\n\x16\x46OREIGN_OBJECTS_IGNORE\x10\x02*\xb4\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x06\x32\xf5\x02\n\nJobService\x12\x38\n\tCancelJob\x12\x1b.penult.v1.CancelJobRequest\x1a\x0e.penult.v1.Job\x12\x38\n\tCreateJob\x12\x1b.penult.v1.CreateJobRequest\x1a\x0e.penult.v1.Job\x12\x32\n\x06GetJob\x12\x18.penult.v1.GetJobRequest\x1a\x0e.penult.v1.Job\x12;\n\tGetJobLog\x12\x1b.penult.v1.GetJobLogRequest\x1a\x11.penult.v1.JobLog\x12\x43\n\x08ListJobs\x12\x1a.penult.v1.ListJobsRequest\x1a\x1b.penult.v1.ListJobsResponse\x12=\n\x08WatchJob\x12\x1a.penult.v1.WatchJobRequest\x1a\x13.penult.v1.JobEvent0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apenult_proto/v1/jobs.proto\x12\tpenult.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bpenult_proto/v1/cards.proto\x1a\x1epenult_proto/v1/datasets.proto\x1a\x1epenult_proto/v1/features.proto\x1a\x1cpenult_proto/v1/merges.proto\x1a\x1bpenult_proto/v1/notes.proto\x1a\x1apenult_proto/v1/runs.proto\"\x89\x01\n\x05\x45rror\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x30\n\x08metadata\x18\x03 \x03(\x0b\x32\x1e.penult.v1.Error.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x8c\x02\n\x0b\x45xtractSpec\x12\x12\n\ncheckpoint\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x11\n\tattribute\x18\x03 \x01(\t\x12\x0e\n\x06splits\x18\x04 \x03(\t\x12\r\n\x05\x64type\x18\x05 \x01(\t\x12\x17\n\nbatch_size\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x0c\x66\x65\x61ture_kind\x18\x07 \x01(\t\x12\x37\n\tclass_map\x18\x14 \x03(\x0b\x32$.penult.v1.ExtractSpec.ClassMapEntry\x1a/\n\rClassMapEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\r\n\x0b_batch_size\"\x9b\x01\n\x13RegisterDatasetSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12(\n\x06layout\x18\x04 \x01(\x0e\x32\x18.penult.v1.DatasetLayout\x12(\n\x07\x63olumns\x18\x05 \x01(\x0b\x32\x17.penult.v1.TableColumns\"\xe0\x03\n\x14ImportCheckpointSpec\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x05 \x01(\t\x12\x11\n\tattribute\x18\x06 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x07 \x03(\t\x12!\n\x04head\x18\x08 \x01(\x0e\x32\x13.penult.v1.HeadName\x12\x32\n\x0f\x66oreign_objects\x18\t \x01(\x0e\x32\x19.penult.v1.ForeignObjects\x12\x17\n\nimage_size\x18\n \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0cimage_resize\x18\x0b \x01(\x05H\x01\x88\x01\x01\x12\x12\n\nimage_mean\x18\x0c \x03(\x01\x12\x11\n\timage_std\x18\r \x03(\x01\x12\x15\n\rinterpolation\x18\x0e \x01(\t\x12\x17\n\nmax_tokens\x18\x0f \x01(\x05H\x02\x88\x01\x01\x12\'\n\x07pooling\x18\x10 \x01(\x0e\x32\x16.penult.v1.PoolingName\x12\x11\n\x04seed\x18\x11 \x01(\x04H\x03\x88\x01\x01\x42\r\n\x0b_image_sizeB\x0f\n\r_image_resizeB\r\n\x0b_max_tokensB\x07\n\x05_seed\"\xbc\x02\n\x07JobSpec\x12+\n\x08\x66inetune\x18\x01 \x01(\x0b\x32\x17.penult.v1.FinetuneSpecH\x00\x12)\n\x07\x65xtract\x18\x02 \x01(\x0b\x32\x16.penult.v1.ExtractSpecH\x00\x12:\n\x10register_dataset\x18\x03 \x01(\x0b\x32\x1e.penult.v1.RegisterDatasetSpecH\x00\x12<\n\x11import_checkpoint\x18\x04 \x01(\x0b\x32\x1f.penult.v1.ImportCheckpointSpecH\x00\x12%\n\x05merge\x18\x05 \x01(\x0b\x32\x14.penult.v1.MergeSpecH\x00\x12\x30\n\x0bmerge_curve\x18\x06 \x01(\x0b\x32\x19.penult.v1.MergeCurveSpecH\x00\x42\x06\n\x04kind\"L\n\rExtractResult\x12+\n\x0c\x66\x65\x61ture_sets\x18\x01 \x03(\x0b\x32\x15.penult.v1.FeatureSet\x12\x0e\n\x06reused\x18\x02 \x03(\t\"\x88\x02\n\tJobResult\x12\x1d\n\x03run\x18\x01 \x01(\x0b\x32\x0e.penult.v1.RunH\x00\x12+\n\x07\x65xtract\x18\x02 \x01(\x0b\x32\x18.penult.v1.ExtractResultH\x00\x12%\n\x07\x64\x61taset\x18\x03 \x01(\x0b\x32\x12.penult.v1.DatasetH\x00\x12+\n\ncheckpoint\x18\x04 \x01(\x0b\x32\x15.penult.v1.CheckpointH\x00\x12,\n\x0bmerge_curve\x18\x05 \x01(\x0b\x32\x15.penult.v1.MergeCurveH\x00\x12%\n\x05merge\x18\x14 \x01(\x0b\x32\x16.penult.v1.MergeOriginB\x06\n\x04kind\"D\n\x08Progress\x12\r\n\x05stage\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\x01\x12\r\n\x05total\x18\x03 \x01(\x01\x12\x0c\n\x04unit\x18\x04 \x01(\t\"\xe1\x03\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12 \n\x04spec\x18\x02 \x01(\x0b\x32\x12.penult.v1.JobSpec\x12\"\n\x05state\x18\x03 \x01(\x0e\x32\x13.penult.v1.JobState\x12\x0f\n\x07\x61ttempt\x18\x04 \x01(\x05\x12%\n\x08progress\x18\x05 \x01(\x0b\x32\x13.penult.v1.Progress\x12\x1f\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x10.penult.v1.Error\x12$\n\x06result\x18\x07 \x01(\x0b\x32\x14.penult.v1.JobResult\x12+\n\x07\x63reated\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07started\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x66inished\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08last_seq\x18\x0b \x01(\x03\x12\x10\n\x08may_stop\x18\x1e \x01(\x08\x12\r\n\x05saved\x18\x1f \x01(\x01\x12\x1d\n\x04\x63\x61rd\x18Z \x01(\x0b\x32\x0f.penult.v1.Card\x12\x1e\n\x05notes\x18[ \x03(\x0b\x32\x0f.penult.v1.Note\x12\x0f\n\x07\x64\x65leted\x18( \x03(\t\"\xef\x01\n\x08JobEvent\x12\x0b\n\x03seq\x18\x01 \x01(\x03\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x13.penult.v1.JobStateH\x00\x12\'\n\x08progress\x18\x04 \x01(\x0b\x32\x13.penult.v1.ProgressH\x00\x12*\n\x07metrics\x18\x05 \x01(\x0b\x32\x17.penult.v1.EpochMetricsH\x00\x12\x13\n\theartbeat\x18\x06 \x01(\x08H\x00\x12\x14\n\ncheckpoint\x18( \x01(\tH\x00\x42\x06\n\x04kind\"\x1e\n\x10\x43\x61ncelJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x8a\x01\n\x10\x43reateJobRequest\x12 \n\x04spec\x18\x01 \x01(\x0b\x32\x12.penult.v1.JobSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x10\n\x08may_stop\x18\n \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x0b \x01(\x08\x12\x1d\n\x04\x63\x61rd\x18\x03 \x01(\x0b\x32\x0f.penult.v1.Card\"\x1b\n\rGetJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x9c\x01\n\x0fListJobsRequest\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\'\n\x07options\x18Z \x01(\x0b\x32\x16.penult.v1.ListOptions\x12#\n\x06states\x18\x01 \x03(\x0e\x32\x13.penult.v1.JobState\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"C\n\x10ListJobsResponse\x12\x1c\n\x04jobs\x18\x01 \x03(\x0b\x32\x0e.penult.v1.Job\x12\x11\n\tnext_page\x18Z \x01(\t\"B\n\x0fWatchJobRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\tafter_seq\x18\x02 \x01(\x03\x12\x10\n\x08may_stop\x18\n \x01(\x08\".\n\x10GetJobLogRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"7\n\x06JobLog\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x0c\n\x04size\x18\x03 \x01(\x03*i\n\x0e\x46oreignObjects\x12\x1f\n\x1b\x46OREIGN_OBJECTS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x46OREIGN_OBJECTS_REFUSE\x10\x01\x12\x1a\n\x16\x46OREIGN_OBJECTS_IGNORE\x10\x02*\xb4\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x17\n\x13JOB_STATE_SUCCEEDED\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x12\x18\n\x14JOB_STATE_CANCELLING\x10\x06\x32\xf5\x02\n\nJobService\x12\x38\n\tCancelJob\x12\x1b.penult.v1.CancelJobRequest\x1a\x0e.penult.v1.Job\x12\x38\n\tCreateJob\x12\x1b.penult.v1.CreateJobRequest\x1a\x0e.penult.v1.Job\x12\x32\n\x06GetJob\x12\x18.penult.v1.GetJobRequest\x1a\x0e.penult.v1.Job\x12;\n\tGetJobLog\x12\x1b.penult.v1.GetJobLogRequest\x1a\x11.penult.v1.JobLog\x12\x43\n\x08ListJobs\x12\x1a.penult.v1.ListJobsRequest\x1a\x1b.penult.v1.ListJobsResponse\x12=\n\x08WatchJob\x12\x1a.penult.v1.WatchJobRequest\x1a\x13.penult.v1.JobEvent0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,50 +42,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERROR_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_EXTRACTSPEC_CLASSMAPENTRY']._loaded_options = None
   _globals['_EXTRACTSPEC_CLASSMAPENTRY']._serialized_options = b'8\001'
-  _globals['_FOREIGNOBJECTS']._serialized_start=3165
-  _globals['_FOREIGNOBJECTS']._serialized_end=3270
-  _globals['_JOBSTATE']._serialized_start=3273
-  _globals['_JOBSTATE']._serialized_end=3453
-  _globals['_ERROR']._serialized_start=225
-  _globals['_ERROR']._serialized_end=362
-  _globals['_ERROR_METADATAENTRY']._serialized_start=315
-  _globals['_ERROR_METADATAENTRY']._serialized_end=362
-  _globals['_EXTRACTSPEC']._serialized_start=365
-  _globals['_EXTRACTSPEC']._serialized_end=633
-  _globals['_EXTRACTSPEC_CLASSMAPENTRY']._serialized_start=571
-  _globals['_EXTRACTSPEC_CLASSMAPENTRY']._serialized_end=618
-  _globals['_REGISTERDATASETSPEC']._serialized_start=636
-  _globals['_REGISTERDATASETSPEC']._serialized_end=791
-  _globals['_IMPORTCHECKPOINTSPEC']._serialized_start=794
-  _globals['_IMPORTCHECKPOINTSPEC']._serialized_end=1274
-  _globals['_JOBSPEC']._serialized_start=1277
-  _globals['_JOBSPEC']._serialized_end=1504
-  _globals['_EXTRACTRESULT']._serialized_start=1506
-  _globals['_EXTRACTRESULT']._serialized_end=1582
-  _globals['_JOBRESULT']._serialized_start=1585
-  _globals['_JOBRESULT']._serialized_end=1764
-  _globals['_PROGRESS']._serialized_start=1766
-  _globals['_PROGRESS']._serialized_end=1834
-  _globals['_JOB']._serialized_start=1837
-  _globals['_JOB']._serialized_end=2318
-  _globals['_JOBEVENT']._serialized_start=2321
-  _globals['_JOBEVENT']._serialized_end=2560
-  _globals['_CANCELJOBREQUEST']._serialized_start=2562
-  _globals['_CANCELJOBREQUEST']._serialized_end=2592
-  _globals['_CREATEJOBREQUEST']._serialized_start=2595
-  _globals['_CREATEJOBREQUEST']._serialized_end=2733
-  _globals['_GETJOBREQUEST']._serialized_start=2735
-  _globals['_GETJOBREQUEST']._serialized_end=2762
-  _globals['_LISTJOBSREQUEST']._serialized_start=2765
-  _globals['_LISTJOBSREQUEST']._serialized_end=2921
-  _globals['_LISTJOBSRESPONSE']._serialized_start=2923
-  _globals['_LISTJOBSRESPONSE']._serialized_end=2990
-  _globals['_WATCHJOBREQUEST']._serialized_start=2992
-  _globals['_WATCHJOBREQUEST']._serialized_end=3058
-  _globals['_GETJOBLOGREQUEST']._serialized_start=3060
-  _globals['_GETJOBLOGREQUEST']._serialized_end=3106
-  _globals['_JOBLOG']._serialized_start=3108
-  _globals['_JOBLOG']._serialized_end=3163
-  _globals['_JOBSERVICE']._serialized_start=3456
-  _globals['_JOBSERVICE']._serialized_end=3829
+  _globals['_FOREIGNOBJECTS']._serialized_start=3369
+  _globals['_FOREIGNOBJECTS']._serialized_end=3474
+  _globals['_JOBSTATE']._serialized_start=3477
+  _globals['_JOBSTATE']._serialized_end=3657
+  _globals['_ERROR']._serialized_start=255
+  _globals['_ERROR']._serialized_end=392
+  _globals['_ERROR_METADATAENTRY']._serialized_start=345
+  _globals['_ERROR_METADATAENTRY']._serialized_end=392
+  _globals['_EXTRACTSPEC']._serialized_start=395
+  _globals['_EXTRACTSPEC']._serialized_end=663
+  _globals['_EXTRACTSPEC_CLASSMAPENTRY']._serialized_start=601
+  _globals['_EXTRACTSPEC_CLASSMAPENTRY']._serialized_end=648
+  _globals['_REGISTERDATASETSPEC']._serialized_start=666
+  _globals['_REGISTERDATASETSPEC']._serialized_end=821
+  _globals['_IMPORTCHECKPOINTSPEC']._serialized_start=824
+  _globals['_IMPORTCHECKPOINTSPEC']._serialized_end=1304
+  _globals['_JOBSPEC']._serialized_start=1307
+  _globals['_JOBSPEC']._serialized_end=1623
+  _globals['_EXTRACTRESULT']._serialized_start=1625
+  _globals['_EXTRACTRESULT']._serialized_end=1701
+  _globals['_JOBRESULT']._serialized_start=1704
+  _globals['_JOBRESULT']._serialized_end=1968
+  _globals['_PROGRESS']._serialized_start=1970
+  _globals['_PROGRESS']._serialized_end=2038
+  _globals['_JOB']._serialized_start=2041
+  _globals['_JOB']._serialized_end=2522
+  _globals['_JOBEVENT']._serialized_start=2525
+  _globals['_JOBEVENT']._serialized_end=2764
+  _globals['_CANCELJOBREQUEST']._serialized_start=2766
+  _globals['_CANCELJOBREQUEST']._serialized_end=2796
+  _globals['_CREATEJOBREQUEST']._serialized_start=2799
+  _globals['_CREATEJOBREQUEST']._serialized_end=2937
+  _globals['_GETJOBREQUEST']._serialized_start=2939
+  _globals['_GETJOBREQUEST']._serialized_end=2966
+  _globals['_LISTJOBSREQUEST']._serialized_start=2969
+  _globals['_LISTJOBSREQUEST']._serialized_end=3125
+  _globals['_LISTJOBSRESPONSE']._serialized_start=3127
+  _globals['_LISTJOBSRESPONSE']._serialized_end=3194
+  _globals['_WATCHJOBREQUEST']._serialized_start=3196
+  _globals['_WATCHJOBREQUEST']._serialized_end=3262
+  _globals['_GETJOBLOGREQUEST']._serialized_start=3264
+  _globals['_GETJOBLOGREQUEST']._serialized_end=3310
+  _globals['_JOBLOG']._serialized_start=3312
+  _globals['_JOBLOG']._serialized_end=3367
+  _globals['_JOBSERVICE']._serialized_start=3660
+  _globals['_JOBSERVICE']._serialized_end=4033
 # @@protoc_insertion_point(module_scope)

@@ -15,6 +15,7 @@ import google.protobuf.timestamp_pb2
 import penult_proto.v1.cards_pb2
 import penult_proto.v1.datasets_pb2
 import penult_proto.v1.features_pb2
+import penult_proto.v1.merges_pb2
 import penult_proto.v1.notes_pb2
 import penult_proto.v1.runs_pb2
 import sys
@@ -320,6 +321,8 @@ class JobSpec(google.protobuf.message.Message):
     EXTRACT_FIELD_NUMBER: builtins.int
     REGISTER_DATASET_FIELD_NUMBER: builtins.int
     IMPORT_CHECKPOINT_FIELD_NUMBER: builtins.int
+    MERGE_FIELD_NUMBER: builtins.int
+    MERGE_CURVE_FIELD_NUMBER: builtins.int
     @property
     def finetune(self) -> penult_proto.v1.runs_pb2.FinetuneSpec: ...
     @property
@@ -328,6 +331,10 @@ class JobSpec(google.protobuf.message.Message):
     def register_dataset(self) -> Global___RegisterDatasetSpec: ...
     @property
     def import_checkpoint(self) -> Global___ImportCheckpointSpec: ...
+    @property
+    def merge(self) -> penult_proto.v1.merges_pb2.MergeSpec: ...
+    @property
+    def merge_curve(self) -> penult_proto.v1.merges_pb2.MergeCurveSpec: ...
     def __init__(
         self,
         *,
@@ -335,10 +342,12 @@ class JobSpec(google.protobuf.message.Message):
         extract: Global___ExtractSpec | None = ...,
         register_dataset: Global___RegisterDatasetSpec | None = ...,
         import_checkpoint: Global___ImportCheckpointSpec | None = ...,
+        merge: penult_proto.v1.merges_pb2.MergeSpec | None = ...,
+        merge_curve: penult_proto.v1.merges_pb2.MergeCurveSpec | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["extract", b"extract", "finetune", b"finetune", "import_checkpoint", b"import_checkpoint", "kind", b"kind", "register_dataset", b"register_dataset"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["extract", b"extract", "finetune", b"finetune", "import_checkpoint", b"import_checkpoint", "kind", b"kind", "register_dataset", b"register_dataset"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["finetune", "extract", "register_dataset", "import_checkpoint"] | None: ...
+    def HasField(self, field_name: typing.Literal["extract", b"extract", "finetune", b"finetune", "import_checkpoint", b"import_checkpoint", "kind", b"kind", "merge", b"merge", "merge_curve", b"merge_curve", "register_dataset", b"register_dataset"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["extract", b"extract", "finetune", b"finetune", "import_checkpoint", b"import_checkpoint", "kind", b"kind", "merge", b"merge", "merge_curve", b"merge_curve", "register_dataset", b"register_dataset"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["finetune", "extract", "register_dataset", "import_checkpoint", "merge", "merge_curve"] | None: ...
 
 Global___JobSpec: typing_extensions.TypeAlias = JobSpec
 
@@ -374,6 +383,8 @@ class JobResult(google.protobuf.message.Message):
     EXTRACT_FIELD_NUMBER: builtins.int
     DATASET_FIELD_NUMBER: builtins.int
     CHECKPOINT_FIELD_NUMBER: builtins.int
+    MERGE_CURVE_FIELD_NUMBER: builtins.int
+    MERGE_FIELD_NUMBER: builtins.int
     @property
     def run(self) -> penult_proto.v1.runs_pb2.Run: ...
     @property
@@ -382,6 +393,12 @@ class JobResult(google.protobuf.message.Message):
     def dataset(self) -> penult_proto.v1.datasets_pb2.Dataset: ...
     @property
     def checkpoint(self) -> penult_proto.v1.runs_pb2.Checkpoint: ...
+    @property
+    def merge_curve(self) -> penult_proto.v1.merges_pb2.MergeCurve: ...
+    @property
+    def merge(self) -> penult_proto.v1.merges_pb2.MergeOrigin:
+        """How a merge was made, with `checkpoint`, which may be one that was stored before."""
+
     def __init__(
         self,
         *,
@@ -389,10 +406,12 @@ class JobResult(google.protobuf.message.Message):
         extract: Global___ExtractResult | None = ...,
         dataset: penult_proto.v1.datasets_pb2.Dataset | None = ...,
         checkpoint: penult_proto.v1.runs_pb2.Checkpoint | None = ...,
+        merge_curve: penult_proto.v1.merges_pb2.MergeCurve | None = ...,
+        merge: penult_proto.v1.merges_pb2.MergeOrigin | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "dataset", b"dataset", "extract", b"extract", "kind", b"kind", "run", b"run"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "dataset", b"dataset", "extract", b"extract", "kind", b"kind", "run", b"run"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["run", "extract", "dataset", "checkpoint"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "dataset", b"dataset", "extract", b"extract", "kind", b"kind", "merge", b"merge", "merge_curve", b"merge_curve", "run", b"run"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "dataset", b"dataset", "extract", b"extract", "kind", b"kind", "merge", b"merge", "merge_curve", b"merge_curve", "run", b"run"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["run", "extract", "dataset", "checkpoint", "merge_curve"] | None: ...
 
 Global___JobResult: typing_extensions.TypeAlias = JobResult
 
@@ -593,7 +612,7 @@ class CreateJobRequest(google.protobuf.message.Message):
     def spec(self) -> Global___JobSpec: ...
     @property
     def card(self) -> penult_proto.v1.cards_pb2.Card:
-        """Name (of finetunings and imports alone), tags and note of the run, the checkpoint, or every feature set that the job makes."""
+        """Name (of finetunings, imports and merges alone), tags and note of the run, the checkpoint, or every feature set that the job makes."""
 
     def __init__(
         self,
@@ -636,7 +655,7 @@ class ListJobsRequest(google.protobuf.message.Message):
     dataset: builtins.str
     """Empty for all, as are the other fields."""
     kind: builtins.str
-    """"finetune", "extract", "register_dataset" or "import_checkpoint"."""
+    """"finetune", "extract", "register_dataset", "import_checkpoint", "merge" or "merge_curve"."""
     limit: builtins.int
     """Length of a page, newest first, at least 1; 100 when left out."""
     @property

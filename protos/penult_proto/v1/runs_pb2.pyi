@@ -12,6 +12,7 @@ import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import penult_proto.v1.cards_pb2
 import penult_proto.v1.groups_pb2
+import penult_proto.v1.merges_pb2
 import penult_proto.v1.notes_pb2
 import sys
 import typing
@@ -187,13 +188,14 @@ class Checkpoint(google.protobuf.message.Message):
     SOURCE_FIELD_NUMBER: builtins.int
     HEAD_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
+    MERGE_FIELD_NUMBER: builtins.int
     CARD_FIELD_NUMBER: builtins.int
     digest: builtins.str
     """sha256 over the weights (names, types, shapes, bytes), the preprocessing, the dataset and the
     attribute: the identity. Equal weights that read images of another size are another checkpoint.
     """
     run_id: builtins.str
-    """Empty for one that was imported."""
+    """Empty for one that was imported or merged."""
     epoch: builtins.float
     """Epochs trained, step / (steps of an epoch). 0 is the starting point: pretrained weights and a fresh head."""
     step: builtins.int
@@ -210,9 +212,9 @@ class Checkpoint(google.protobuf.message.Message):
     model: builtins.str
     """sha256 over what decides the features, weights and preprocessing: checkpoints of two runs may share it."""
     source: builtins.str
-    """"run", or "import NAME sha256:DIGEST"."""
+    """"run", "import NAME sha256:DIGEST", or of a merge "run" or "import" and ", merged: METHOD"."""
     head: builtins.str
-    """"trained" by its run; "kept" from the files or the start that it began with; "new", drawn afresh."""
+    """"trained" by its run; "kept" from the files, the start or the parent that it began with; "new", drawn afresh; "merged"."""
     @property
     def created(self) -> google.protobuf.timestamp_pb2.Timestamp: ...
     @property
@@ -221,7 +223,11 @@ class Checkpoint(google.protobuf.message.Message):
 
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]:
-        """How the files of an imported one were read."""
+        """How the files of an imported one were read, and what was done about the parents of a merged one."""
+
+    @property
+    def merge(self) -> penult_proto.v1.merges_pb2.MergeOrigin:
+        """Set where it was merged of others."""
 
     @property
     def card(self) -> penult_proto.v1.cards_pb2.Card: ...
@@ -244,10 +250,11 @@ class Checkpoint(google.protobuf.message.Message):
         source: builtins.str = ...,
         head: builtins.str = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+        merge: penult_proto.v1.merges_pb2.MergeOrigin | None = ...,
         card: penult_proto.v1.cards_pb2.Card | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["card", b"card", "created", b"created"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["backbone", b"backbone", "card", b"card", "classes", b"classes", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "epoch", b"epoch", "head", b"head", "head_error", b"head_error", "model", b"model", "n_classes", b"n_classes", "n_features", b"n_features", "notes", b"notes", "run_id", b"run_id", "source", b"source", "step", b"step"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["card", b"card", "created", b"created", "merge", b"merge"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["backbone", b"backbone", "card", b"card", "classes", b"classes", "created", b"created", "dataset", b"dataset", "dataset_digest", b"dataset_digest", "digest", b"digest", "epoch", b"epoch", "head", b"head", "head_error", b"head_error", "merge", b"merge", "model", b"model", "n_classes", b"n_classes", "n_features", b"n_features", "notes", b"notes", "run_id", b"run_id", "source", b"source", "step", b"step"]) -> None: ...
 
 Global___Checkpoint: typing_extensions.TypeAlias = Checkpoint
 

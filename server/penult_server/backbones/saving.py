@@ -3,7 +3,7 @@
 # pyright: reportUnknownMemberType=false
 # torch annotates its conversions from NumPy in part.
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -46,7 +46,7 @@ class Origin:
     classes: tuple[str, ...]
     train_shares: Sequence[float]
     source: str = "run"
-    """ "run", or "import NAME sha256:DIGEST"."""
+    """As `CheckpointManifest.source`."""
 
 
 def save_checkpoint(
@@ -116,6 +116,18 @@ def load_checkpoint(root: Path, digest: str, device: torch.device) -> Classifier
     state = read_state(root, manifest)
     directory = checkpoint_files(root, digest)
     files = {name: (directory / name).read_bytes() for name in manifest.files}
+    classifier = built(directory, manifest, state, files).to(device)
+    check_head(classifier, classifier.preprocessing.to_batch(classifier.preprocessing.probe(), device))
+    return classifier
+
+
+def built(
+    directory: Path, manifest: CheckpointManifest, state: Mapping[str, NDArray[np.generic]], files: dict[str, bytes]
+) -> Classifier:
+    """The classifier of a manifest with the weights of `state`, on the CPU; `files` lie in the directory.
+
+    Raises ServiceError (VERSION_MISMATCH) when the installed library builds another architecture under its name.
+    """
     library = cast(Library, manifest.library)
     # The first, random weights draw from torch's global generator.
     with seeded(0):
@@ -125,15 +137,14 @@ def load_checkpoint(root: Path, digest: str, device: torch.device) -> Classifier
     except RuntimeError as error:
         raise ServiceError(
             ErrorKind.VERSION_MISMATCH,
-            f"the installed {library} builds {manifest.backbone!r} otherwise than when checkpoint {digest} was "
-            f"written, its weights do not fit; install the release of {library} used then ({error})",
-            checkpoint=digest,
+            f"the installed {library} builds {manifest.backbone!r} otherwise than when checkpoint "
+            f"{manifest.digest} was written, its weights do not fit; install the release of {library} used then "
+            f"({error})",
+            checkpoint=manifest.digest,
             backbone=manifest.backbone,
         ) from error
     pooling = cast(Pooling, manifest.pooling)
-    classifier = bundle(manifest.backbone, library, module, preprocessing, files, pooling).to(device)
-    check_head(classifier, preprocessing.to_batch(preprocessing.probe(), device))
-    return classifier
+    return bundle(manifest.backbone, library, module, preprocessing, files, pooling)
 
 
 @reading_own()

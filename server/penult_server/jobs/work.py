@@ -32,6 +32,14 @@ def _work(order: JobOrder, channel: WorkerChannel, fleet: Fleet) -> pb.JobResult
             from penult_server.jobs.import_work import import_job
 
             return pb.JobResult(checkpoint=import_job(order, order.spec.import_checkpoint, channel))
+        case "merge":
+            from penult_server.jobs.merge_work import merge_job
+
+            return merge_job(order, order.spec.merge, channel)
+        case "merge_curve":
+            from penult_server.jobs.curve_work import curve_job
+
+            return pb.JobResult(merge_curve=curve_job(order, order.spec.merge_curve, channel))
         case "register_dataset":
             # Imported here: the other jobs read no tables.
             from penult_server.jobs.dataset_work import register_job

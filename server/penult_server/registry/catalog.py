@@ -357,7 +357,7 @@ class Catalog:
         Returns what to say of the name: whose run's or checkpoint's it was, or is until this job has succeeded.
         """
         kind, made = ("run", job.id)
-        if job.spec.HasField("import_checkpoint"):
+        if job.spec.WhichOneof("kind") in ("import_checkpoint", "merge"):
             kind, made = ("checkpoint", job.result.checkpoint.digest)
         holder = self.cards.holder(kind, given.name)
         with self._database.transaction() as connection:

@@ -125,7 +125,7 @@ class Closure:
         others = [one for one in self.holders(digest) if one not in going]
         storing = [job.id for job in self.jobs if digest in job.stored]
         if digest in self._first.get("", ()):
-            self.shared[digest] = "imported: it belongs to no run"
+            self.shared[digest] = "imported or merged: it belongs to no run"
         elif others:
             self.shared[digest] = f"run {', '.join(others)} has stored it, too"
             self._inherit(digest, run, others[0])

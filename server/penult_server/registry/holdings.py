@@ -40,7 +40,7 @@ class JobFacts:
     id: str
     state: str
     kind: str
-    """ "finetune", "extract" or "registerDataset"."""
+    """As `registry.jobs.KINDS` are called in messages."""
     spec: dict[str, Any]
     named: frozenset[str]
     """Digests of what its spec names."""
@@ -78,7 +78,7 @@ class Holdings:
         self._runs.pop(id, None)
 
     def checkpoints_by_run(self) -> dict[str, set[str]]:
-        """Digests of registered checkpoints by the run that stored each first; "" for imported ones."""
+        """Digests of registered checkpoints by the run that stored each first; "" for imported and merged ones."""
         found: dict[str, set[str]] = {}
         query = select(checkpoint.c.digest, func.coalesce(value_at(checkpoint.c.message, "runId"), ""))
         for digest, run in self._database.rows(query):

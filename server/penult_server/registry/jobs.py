@@ -35,6 +35,8 @@ KINDS = {
     "extract": "extract",
     "register_dataset": "registerDataset",
     "import_checkpoint": "importCheckpoint",
+    "merge": "merge",
+    "merge_curve": "mergeCurve",
 }
 """Kinds of work, and what each is called in a stored message."""
 REUSABLE = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED")

@@ -7,15 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from penult_proto.limits import CHUNK_BYTES
-from penult_proto.safetensors import (
-    LENGTH,
-    MOST_HEADER_BYTES,
-    WEIGHTS_FILE,
-    Header,
-    HeaderError,
-    WeightsDigest,
-    parse_header,
-)
+from penult_proto.safetensors import WEIGHTS_FILE, Header, HeaderError, WeightsDigest, first_bytes, parse_header
 from penult_server.errors import ServiceError
 from penult_server.stores.checkpoints import CheckpointManifest, checkpoint_files, corrupt, read_manifest
 
@@ -44,7 +36,7 @@ class CheckpointStream:
         """Bytes of the small files."""
         self._size(WEIGHTS_FILE)
         with self._opened(WEIGHTS_FILE) as file:
-            self.weights_header: bytes = self._first_bytes(file)
+            self.weights_header: bytes = first_bytes(file)
         self._header = self._parsed()
 
     def pieces(self, chunk_bytes: int = CHUNK_BYTES) -> Iterator[Piece]:
@@ -86,12 +78,6 @@ class CheckpointStream:
                     yield Piece(name=f"{WEIGHTS_FILE}/{name}", offset=offset, content=content)
         if total.hexdigest() != self.manifest.weights_digest:
             raise self._corrupt(WEIGHTS_FILE, f"its tensors have the digest {total.hexdigest()}")
-
-    def _first_bytes(self, file: IO[bytes]) -> bytes:
-        length = file.read(LENGTH.size)
-        n_bytes = LENGTH.unpack(length)[0] if len(length) == LENGTH.size else MOST_HEADER_BYTES
-        # A damaged length would have the whole file read.
-        return length + file.read(n_bytes) if n_bytes < MOST_HEADER_BYTES else length
 
     def _parsed(self) -> Header:
         try:

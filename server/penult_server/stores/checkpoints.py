@@ -32,7 +32,7 @@ from penult_server.notes import Note
 from penult_server.stores.disk.sealed import read_sealed, sealed_text
 from penult_server.stores.manifest import as_tuples
 from penult_server.stores.places.opening import files_of, store_of
-from penult_server.stores.places.store import AlteredError, Files
+from penult_server.stores.places.store import AlteredError, Attempt, Files
 
 MANIFEST_FILE = "manifest.json"
 FOLDER = "checkpoints"
@@ -50,7 +50,7 @@ class CheckpointManifest:
     weights_digest: str
     """sha256 (hex) over the weights' names, types, shapes and bytes."""
     run_id: str
-    """The first run that stored it; empty for one that was imported."""
+    """The first run that stored it; empty for one that was imported or merged."""
     epoch: float
     """Epochs trained, fractions included; 0 is the starting point."""
     backbone: str
@@ -92,11 +92,14 @@ class CheckpointManifest:
     step: int = 0
     """Optimiser steps taken."""
     source: str = "run"
-    """ "run", or "import NAME sha256:DIGEST"."""
+    """ "run", "import NAME sha256:DIGEST", or of a merge "run" or "import" and ", merged: METHOD"."""
     head: str = "trained"
-    """ "trained" by the run, "kept" from the files that the model comes from, or "new", drawn afresh."""
+    """ "trained" by the run, "kept" from the files or the parent that the model comes from, "new", drawn afresh, or
+    "merged"."""
     notes: tuple[Note, ...] = ()
-    """How the files of an imported model were read."""
+    """How the files of an imported model were read, and what was done about the parents of a merged one."""
+    merge: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What it was merged of, and how: a `MergeOrigin` as JSON; empty for one that was not merged."""
     created: str = ""
     """UTC, ISO 8601."""
 
@@ -129,9 +132,10 @@ def digest_checkpoint(
     """Identity (sha256, hex) of a checkpoint.
 
     The classes of a run are its dataset's; those of an imported model are what its user says, and part of the identity.
+    A merge is of the one sort or the other by its first parent: with that one's weights it is that checkpoint.
     """
     content = ["checkpoint 1", weights_digest, preprocessing_id, dataset_digest, attribute]
-    named = [list(classes)] if source != "run" else []
+    named = [] if source.startswith("run") else [list(classes)]
     return hashlib.sha256(json.dumps([*content, *named]).encode()).hexdigest()
 
 
@@ -152,9 +156,17 @@ def write_checkpoint(
         save_file({name: np.asarray(tensor, order="C") for name, tensor in state.items()}, staging / WEIGHTS_FILE)
         for name, content in (files or {}).items():
             (staging / name).write_bytes(content)
-        attempt.commit(manifest.digest, sealed_text(asdict(manifest)), {}, partial(_is_whole, manifest))
+        return commit_checkpoint(root, attempt, manifest)
     finally:
         attempt.discard()
+
+
+def commit_checkpoint(root: Path, attempt: Attempt, manifest: CheckpointManifest) -> CheckpointManifest:
+    """Make a checkpoint of the files that lie in the directory of an attempt; an equal one that is whole is kept.
+
+    Returns the manifest that is stored.
+    """
+    attempt.commit(manifest.digest, sealed_text(asdict(manifest)), {}, partial(_is_whole, manifest))
     return read_manifest(root, manifest.digest)
 
 

@@ -388,7 +388,9 @@ class JobQueue:
     def _runs_model(self, spec: pb.JobSpec) -> bool:
         """Whether the worker itself will: on a cluster other processes do, and it only waits for them."""
         kind = spec.WhichOneof("kind")
-        return kind == "import_checkpoint" or (kind != "register_dataset" and self._settings.engine == "local")
+        return kind in ("import_checkpoint", "merge", "merge_curve") or (
+            kind != "register_dataset" and self._settings.engine == "local"
+        )
 
     async def _receive(self, job: pb.Job, message: FromWorker) -> bool:
         """Act on one message of the worker of an attempt; true when it was the last. Raises Superseded."""
@@ -448,8 +450,9 @@ class JobQueue:
 
 def check_nameable(spec: pb.JobSpec, given: Given) -> None:
     """Raise ServiceError (INVALID_ARGUMENT) for a name that no one thing would have."""
-    if given.name and not (spec.HasField("finetune") or spec.HasField("import_checkpoint")):
+    if given.name and spec.WhichOneof("kind") not in ("finetune", "import_checkpoint", "merge"):
         what = "makes several feature sets: describe each" if spec.HasField("extract") else "names a dataset by itself"
+        what = "stores nothing that has a name" if spec.HasField("merge_curve") else what
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT, f"a job of this kind {what}; leave the name {given.name!r} out", field="name"
         )

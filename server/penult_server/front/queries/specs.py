@@ -34,10 +34,13 @@ from penult_server.finetuning.keep import ALL, check_ranked
 from penult_server.finetuning.request import complete, expand
 from penult_server.finetuning.start import Start
 from penult_server.front.queries.imports import complete_import, import_identity
+from penult_server.front.queries.merges.curves import complete_curve
+from penult_server.front.queries.merges.request import complete_merge
 from penult_server.front.queries.named_files import NamedFiles
 from penult_server.front.queries.starts import complete_start
 from penult_server.front.queries.used_groupings import resolve_training_grouping
 from penult_server.front.registry_thread import Registry
+from penult_server.merging.tensors import VERSION as MERGE_VERSION
 from penult_server.messages import dataset_to_proto
 from penult_server.named.roots import READING
 from penult_server.named.specs import check_named, named_paths
@@ -141,10 +144,15 @@ class Resolver:
                 _check_register(complete.register_dataset)
             case "import_checkpoint":
                 await self._complete_import(complete)
+            case "merge":
+                await complete_merge(complete.merge, self._registry, self._root, self.dataset)
+            case "merge_curve":
+                await complete_curve(complete.merge_curve, self._registry, self._root, self.dataset)
             case None:
                 raise ServiceError(
                     ErrorKind.INVALID_ARGUMENT,
-                    "the job has no spec: set finetune, extract, register_dataset or import_checkpoint",
+                    "the job has no spec: set finetune, extract, register_dataset, import_checkpoint, merge or "
+                    "merge_curve",
                 )
         return await self.identify(complete, request_id)
 
@@ -165,6 +173,12 @@ class Resolver:
                 spec = complete.import_checkpoint
                 dataset_digest = (await self.dataset(spec.dataset)).digest if spec.dataset else ""
                 identity = await self._where(complete)(import_identity, spec)
+            case "merge":
+                dataset_digest = (await self.dataset(complete.merge.dataset)).digest if complete.merge.dataset else ""
+                identity = f"merge {MERGE_VERSION}"
+            case "merge_curve":
+                dataset_digest = (await self.dataset(complete.merge_curve.dataset)).digest
+                identity = f"curve {MERGE_VERSION}"
             case _:
                 # The files behind an equal path may have changed: every registration looks at them again, unless it
                 # is the same call once more.
@@ -248,6 +262,10 @@ def _identifying(spec: pb.JobSpec) -> dict[str, Any]:
     said = MessageToDict(spec)
     if spec.finetune.keep == ALL:
         said["finetune"].pop("keep")
+    if spec.HasField("merge"):
+        said["merge"].pop("notes", None)
+    if spec.HasField("merge_curve"):
+        said["mergeCurve"]["line"].pop("notes", None)
     return said
 
 

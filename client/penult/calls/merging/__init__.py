@@ -1,0 +1,1 @@
+"""Merging stored networks, and what comes next in the same call."""

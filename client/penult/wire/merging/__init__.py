@@ -1,0 +1,1 @@
+"""Merges: arguments to messages, messages to records."""

@@ -1,0 +1,94 @@
+"""The choice of a greedy soup: candidates merged and measured one after the other."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from penult_kernels.metrics.accuracy import GroupMetrics, group_metrics
+from penult_kernels.weight_space.greedy import greedy_steps
+from penult_proto.v1 import merges_pb2
+from penult_proto.v1.pipes_pb2 import JobOrder
+from penult_server.class_names import Classes, match_classes
+from penult_server.datasets.catalog import open_dataset
+from penult_server.datasets.stored import check_files
+from penult_server.jobs.channel import Reports
+from penult_server.jobs.ranks import choose_device
+from penult_server.merging.measuring import Measured, Measuring
+from penult_server.merging.storing import Reestimation
+from penult_server.merging.streamed import MergePlan
+from penult_server.stores.checkpoints import read_manifest
+
+
+def chosen(
+    order: JobOrder, spec: merges_pb2.MergeSpec, plan: MergePlan, statistics: Reestimation | None, channel: Reports
+) -> tuple[MergePlan, list[merges_pb2.MergeStep]]:
+    """The plan of the soup, and what was tried. The head, where it is not merged, is the best candidate's."""
+    scorer = _Scorer(order, spec, plan, statistics, channel)
+    try:
+        steps = greedy_steps(len(plan.parents), scorer.score, margin=spec.select.margin)
+    finally:
+        scorer.close()
+    kept = [plan.parents[one.candidate] for one in steps if one.kept]
+    told = [scorer.told(one.candidate, one.alone, one.score, kept=one.kept) for one in steps]
+    return replace(plan, parents=tuple(sorted(kept)), rest=kept[0]), told
+
+
+class _Scorer:
+    def __init__(
+        self,
+        order: JobOrder,
+        spec: merges_pb2.MergeSpec,
+        plan: MergePlan,
+        statistics: Reestimation | None,
+        channel: Reports,
+    ) -> None:
+        root = Path(order.root)
+        self._spec, self._plan, self._channel = spec, plan, channel
+        self._dataset = open_dataset(spec.dataset, order.dataset_digest, root)
+        check_files(self._dataset, [spec.select.split])
+        info = self._dataset.info
+        self._n_groups = len(info.group_totals(spec.attribute))
+        rest = read_manifest(root, plan.rest)
+        known = Classes(names=rest.classes, whose=f"checkpoint {rest.digest[:12]}")
+        match = match_classes(known, Classes(names=info.classes, whose=f"dataset {spec.dataset!r}"))
+        asked = Measured(dataset=self._dataset, splits=(spec.select.split,), classes=match, statistics=statistics)
+        self._work = Measuring(root, plan.rest, asked, device=choose_device(order.device), beat=channel.check_cancelled)
+        self._done = 0
+        self._found: dict[int, GroupMetrics] = {}
+        """The metrics of the last soup that each candidate was tried in."""
+
+    def close(self) -> None:
+        self._work.close()
+
+    def score(self, members: Sequence[int]) -> float:
+        """Higher is better."""
+        self._channel.progress("choosing", self._done, 2 * len(self._plan.parents) - 1, "networks")
+        self._done += 1
+        parents = tuple(sorted(self._plan.parents[one] for one in members))
+        logits = self._work.logits(replace(self._plan, parents=parents, rest=self._plan.parents[members[0]]))
+        split, info = self._spec.select.split, self._dataset.info
+        y, g = info.split(split).y, info.group_index(split, self._spec.attribute)
+        metrics = group_metrics(logits[split], y, g, self._n_groups)
+        self._found[members[-1]] = metrics
+        match self._spec.select.metric:
+            case "worst_group":
+                return metrics.worst_group_accuracy
+            case "average":
+                return metrics.average_accuracy
+            case "mean_group":
+                return metrics.mean_group_accuracy
+            case "worst_class":
+                return metrics.worst_class_accuracy
+            case _:
+                return -metrics.loss
+
+    def told(self, candidate: int, alone: float, score: float, *, kept: bool) -> merges_pb2.MergeStep:
+        metrics = self._found[candidate]
+        low, high = np.nan, np.nan
+        if self._spec.select.metric == "worst_group":
+            low, high = metrics.group_interval[metrics.worst_group]
+        return merges_pb2.MergeStep(
+            checkpoint=self._plan.parents[candidate], alone=alone, score=score, kept=kept, low=low, high=high
+        )

@@ -1,0 +1,1 @@
+"""Networks merged from stored ones: which tensors, from file to file; running statistics; what is stored."""

@@ -1,0 +1,184 @@
+"""Weights merged from file to file: of every parent a slice is in memory, whatever their number and size."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from penult_kernels.weight_space.piece import Asked, Piece, Rule
+from penult_kernels.weight_space.registry import RULES
+from penult_kernels.weight_space.streaming import merged_pieces
+from penult_proto.errors import ErrorKind
+from penult_server.errors import ServiceError
+from penult_server.merging.parents import ParentWeights
+from penult_server.merging.tensors import N_BATCHES, is_number
+from penult_server.stores.writing.weights import WeightsWriter
+
+SLICE_BYTES = 256 * 2**20
+"""Most memory for the slices of all parents, and for what is computed from them."""
+MOST_ENTRIES = 2**18
+"""Most entries of a slice: more would leave the processor's cache, and gain nothing."""
+
+AnyArray = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MergePlan:
+    """What is merged, by which rule; every name and number decided."""
+
+    method: str
+    parents: tuple[str, ...]
+    """Digests in the order in which they are summed."""
+    shares: tuple[float, ...]
+    """Empty for the mean."""
+    numbers: Mapping[str, float]
+    seed: int
+    base: str
+    """Digest, or empty."""
+    rest: str
+    """Digest of the parent whose tensors are taken where nothing is merged."""
+    merged: tuple[str, ...]
+    """Tensors that the rule merges, in order."""
+    averaged: tuple[str, ...] = ()
+    """Tensors whose mean is taken, whatever the rule, in order."""
+    rows: Mapping[str, Mapping[str, NDArray[np.int64]]] = field(default_factory=dict[str, Any])
+    """Of parents and tensors whose rows are taken in another order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Streamed:
+    """A file of weights that was merged."""
+
+    weights_digest: str
+    factors: Mapping[str, float]
+    batch_counts: tuple[int, ...]
+    """For how many batches BatchNorm of each parent has counted, where it has."""
+
+
+def stream(
+    root: Path, plan: MergePlan, target: Path, *, beat: Callable[[float], None], step: int = MOST_ENTRIES
+) -> Streamed:
+    """Merge into a new file. `beat` is called before each slice with the fraction done, and may raise.
+
+    Raises ServiceError: STORE_CORRUPT for a parent that was altered; INCOMPATIBLE_CHECKPOINTS for whole numbers that
+    differ; NOT_FINITE where the sum is.
+    """
+    digests: dict[str, None] = dict.fromkeys([*plan.parents, plan.rest, *([plan.base] if plan.base else [])])
+    n_entries = min(step, max(1024, SLICE_BYTES // (8 * (2 * len(digests) + 6))))
+    with ExitStack() as stack:
+        opened = {one: stack.enter_context(ParentWeights(root, one, n_entries, plan.rows.get(one))) for one in digests}
+        writer = stack.enter_context(WeightsWriter(target, opened[plan.rest].header))
+        work = _Work(plan, opened, writer, n_entries, beat)
+        factors = work.run()
+        for one in opened.values():
+            one.verify()
+        return Streamed(weights_digest=writer.weights_digest(), factors=factors, batch_counts=work.batch_counts())
+
+
+class _Work:
+    """One pass over the names of all tensors, in their order."""
+
+    def __init__(
+        self,
+        plan: MergePlan,
+        opened: Mapping[str, ParentWeights],
+        writer: WeightsWriter,
+        n_entries: int,
+        beat: Callable[[float], None],
+    ) -> None:
+        self._plan, self._opened, self._writer, self._step, self._beat = plan, opened, writer, n_entries, beat
+        self._parents = [opened[one] for one in plan.parents]
+        self._base = opened[plan.base] if plan.base else None
+        self._rest = opened[plan.rest]
+        self._done, self._total = 0, 1
+
+    def run(self) -> dict[str, float]:
+        """Write every tensor; returns the rule's factors."""
+        rule = self._rule(self._plan.method)
+        mean = self._rule("uniform")
+        names = sorted(self._rest.header.tensors)
+        self._total = sum(self._rest.header.tensors[name].n_bytes for name in names) * (rule.n_passes + 1)
+        waiting = iter(names)
+        by_rule = set(self._plan.merged)
+        for piece, values in merged_pieces(rule, self._plan.merged, self._pieces):
+            if piece.start == 0:
+                self._write_others_before(waiting, piece.name, mean)
+            self._write(piece, values)
+        self._write_others_before(waiting, "", mean)
+        assert by_rule <= set(names)
+        return rule.factors()
+
+    def batch_counts(self) -> tuple[int, ...]:
+        """Batches that the first BatchNorm of each parent has seen."""
+        name = next((name for name in sorted(self._rest.header.tensors) if name.endswith(N_BATCHES)), "")
+        return tuple(int(one.read(name, 0, 1)[0]) for one in self._parents) if name else ()
+
+    def _rule(self, method: str) -> Rule:
+        plan = self._plan
+        return RULES[method](Asked(ids=plan.parents, shares=plan.shares, numbers=plan.numbers, seed=plan.seed))
+
+    def _write_others_before(self, waiting: Iterator[str], name: str, mean: Rule) -> None:
+        """The tensors that no rule merges, up to one that was merged."""
+        for other in waiting:
+            if other == name:
+                return
+            if other in self._plan.averaged:
+                for piece in self._pieces(other):
+                    self._write(piece, mean.merge(piece))
+            else:
+                self._copy(other)
+
+    def _pieces(self, name: str) -> Iterator[Piece]:
+        size = self._rest.n_entries(name)
+        for start in range(0, max(1, size), self._step):
+            stop = min(start + self._step, size)
+            self._advance(name, stop - start)
+            yield Piece(
+                name=name,
+                start=start,
+                size=size,
+                parents=[one.read(name, start, stop) for one in self._parents],
+                base=None if self._base is None else self._base.read(name, start, stop),
+            )
+
+    def _advance(self, name: str, n_entries: int) -> None:
+        self._beat(min(1.0, self._done / max(1, self._total)))
+        self._done += n_entries * np.dtype(self._rest.header.tensors[name].numpy_type).itemsize
+
+    def _write(self, piece: Piece, values: AnyArray) -> None:
+        kind = np.dtype(self._rest.header.tensors[piece.name].numpy_type)
+        with np.errstate(over="ignore"):  # what is too large is refused below
+            stored = values.astype(kind)
+        if not np.isfinite(stored).all():
+            raise ServiceError(
+                ErrorKind.NOT_FINITE,
+                f"merged, {int((~np.isfinite(stored)).sum())} values of {piece.name!r} are not finite in {kind}; take "
+                "smaller shares or a smaller scale",
+                tensors=piece.name,
+            )
+        self._writer.write(piece.name, stored)
+
+    def _copy(self, name: str) -> None:
+        """The tensor of the parent that the rest comes from; whole numbers must be equal in all parents."""
+        size = self._rest.n_entries(name)
+        others: Sequence[ParentWeights] = []
+        if not is_number(self._rest.header.tensors[name]) and not name.endswith(N_BATCHES):
+            others = [one for one in self._parents if one is not self._rest]
+        for start in range(0, max(1, size), self._step):
+            stop = min(start + self._step, size)
+            self._advance(name, stop - start)
+            values = self._rest.read(name, start, stop)
+            for other in others:
+                if not np.array_equal(other.read(name, start, stop), values):
+                    raise ServiceError(
+                        ErrorKind.INCOMPATIBLE_CHECKPOINTS,
+                        f"{name!r} holds whole numbers, which differ between checkpoints "
+                        f"{self._rest.manifest.digest[:12]} and {other.manifest.digest[:12]}, and have no mean; merge "
+                        "networks whose masks and indices are equal",
+                        tensors=name,
+                    )
+            self._writer.write(name, values)

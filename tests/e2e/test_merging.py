@@ -1,0 +1,265 @@
+"""Merges through a real server: every method, what is refused, and what a merged checkpoint is good for."""
+
+import numpy as np
+import pytest
+
+import penult
+from penult.errors import InvalidRequest, NotFound, PreconditionFailed
+from penult_proto.merge_methods import METHODS
+
+
+class World:
+    """A start, three runs from it, one that has nothing to do with them, and one that was imported."""
+
+    def __init__(self, client: penult.Client, table, tiny: dict, directory) -> None:
+        self.client = client
+        client.datasets.register("shapes", table)
+        fresh = {"dataset": "shapes", "epochs": 0} | {one: tiny[one] for one in ("backbone", "pretrained")}
+        trained = {"dataset": "shapes", "epochs": 1, "evaluate": ["val"]}
+        trained |= {one: tiny[one] for one in ("batch_size", "optimizer")}
+        self.start = client.finetune(**fresh).wait()
+        jobs = [client.finetune(**trained, start=self.start.checkpoints[0], seed=seed) for seed in (1, 2, 3)]
+        stranger = client.finetune(**fresh, seed=9)
+        self.runs = [job.wait() for job in jobs]
+        self.last = [run.checkpoints[-1] for run in self.runs]
+        self.stranger = stranger.wait().checkpoints[0]
+        exported = client.checkpoints.export(self.last[2], directory / "exported")
+        self.imported = client.checkpoints.import_(exported).wait()
+
+    def merged(self, checkpoints, **asked) -> penult.Merge:
+        return self.client.merge(checkpoints, **asked).wait()
+
+
+@pytest.fixture(scope="module")
+def world(client, table, tiny, tmp_path_factory) -> World:
+    return World(client, table, tiny, tmp_path_factory.mktemp("files"))
+
+
+def refusal(world: World, checkpoints, kind: str = "invalid_argument", **asked) -> str:
+    """The message of what is refused before a job starts."""
+    with pytest.raises((InvalidRequest, NotFound)) as caught:
+        world.client.merge(checkpoints, **asked)
+    assert caught.value.kind == kind, caught.value
+    return str(caught.value)
+
+
+def test_a_merge_is_a_checkpoint_like_every_other(world, tmp_path):
+    client = world.client
+    found = world.merged(world.last, name="soup", tags=["pilot"], then={"extract": ["val", "test"], "refit": "dfr_l2"})
+    soup = found.checkpoint
+    assert (soup.name, soup.tags, soup.run_id, soup.dataset) == ("soup", ("pilot",), "", "shapes")
+    assert set(found.features) == {"val", "test"}
+    assert found.refit.head.checkpoint == soup.digest
+    assert np.isfinite(client.spectra(found.features["val"], replicates=0).eigenvalues).all()
+    assert client.evaluate(soup, found.features["test"]).average_accuracy >= 0
+    origin = found.origin
+    assert (origin.method, origin.scope, origin.bn, origin.bn_examples) == ("uniform", "body", "reestimate", 64)
+    assert origin.parents == tuple(sorted(one.digest for one in world.last))
+    assert origin.rest == world.last[0].digest
+    exported = client.checkpoints.export("soup", tmp_path / "soup")
+    assert client.checkpoints.import_(exported).wait().model == soup.model
+    again = client.finetune(dataset="shapes", start="soup", epochs=0).wait()
+    assert again.checkpoints[0].digest == soup.digest
+    text = repr(client.lineage(soup))
+    assert text.count("parent ") == 3
+    assert world.start.checkpoints[0].digest[:12] in text
+    assert [one.digest for one in client.checkpoints.list(tag="pilot")] == [soup.digest]
+
+
+def test_the_same_merge_is_the_same_job_in_whatever_order(world):
+    first, *others = world.last
+    one = world.client.merge([first, *others], bn="average")
+    assert world.client.merge([first, *others[::-1]], bn="average").id == one.id
+    swapped = world.merged([others[0], first, others[1]], bn="average", scope="full")
+    assert swapped.checkpoint.digest == world.merged([first, *others], bn="average", scope="full").checkpoint.digest
+    assert one.title == "merge 3 checkpoints, uniform"
+    assert one.id in [job.id for job in world.client.jobs.list(kind="merge")]
+    assert isinstance(world.client.jobs.get(one.id).wait(), penult.Merge)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if not METHODS[name].selects])
+def test_every_method_runs(world, method):
+    checkpoints = {"wise": world.last[:1], "trajectory": [world.runs[0]], "slerp": world.last[:2]}
+    asked = {"k": 2} if method == "trajectory" else {}
+    found = world.merged(checkpoints.get(method, world.last), method=method, bn="average", **asked)
+    assert found.origin.method == method
+    base = world.start.checkpoints[0].digest if METHODS[method].needs_base else ""
+    assert found.origin.base == base
+    assert found.checkpoint.digest not in {one.digest for one in world.last}
+
+
+def test_a_share_of_one_is_the_parent(world):
+    first = world.last[0]
+    found = world.merged(world.last, shares=[1, 0, 0], bn="first", scope="full")
+    assert found.checkpoint.digest == first.digest
+    assert found.checkpoint.merge is None
+    assert found.origin.shares == (1.0,)
+    at_end = world.merged([world.start.checkpoints[0], first], method="wise", t=1, bn="average", scope="full")
+    assert at_end.checkpoint.digest == first.digest
+
+
+def test_an_imported_one_is_merged_too(world):
+    found = world.merged([world.last[0], world.imported], allow_datasets=True)
+    assert "no common start" in found.notes[0]
+    assert found.origin.bn_examples == 64
+    own = world.merged([world.imported], dataset="shapes", bn_stream="group", attribute="ground")
+    assert (own.origin.parents, own.origin.bn_stream) == ((world.imported.digest,), "group")
+    assert own.checkpoint.model != world.imported.model
+    assert "belongs to no dataset" in refusal(world, [world.imported])
+
+
+def test_what_does_not_fit_is_refused(world):
+    kind = "incompatible_checkpoints"
+    last, stranger = world.last, world.stranger
+    assert "heads started from different ones" in refusal(world, [last[0], stranger], kind, scope="full")
+    assert "none that is stored" in refusal(world, [last[0], stranger], kind, method="ties")
+    assert "allow_datasets=True" in refusal(world, [last[0], world.imported], kind)
+    other = world.client.finetune(dataset="shapes", backbone="test_vit", pretrained=False, epochs=0).wait()
+    assert "of one architecture" in refusal(world, [last[0], other], kind)
+    assert "of one preprocessing" in refusal(world, [last[0], _resized(world)], kind)
+    assert "have the same" in refusal(world, [last[0], last[0]])
+    assert "at least 2 checkpoints" in refusal(world, [last[0]], bn="average")
+
+
+def _resized(world: World) -> penult.Checkpoint:
+    job = world.client.finetune(
+        dataset="shapes", start=world.start.checkpoints[0], epochs=0, inputs=penult.Images(size=24)
+    )
+    return job.wait().checkpoints[0]
+
+
+def test_numbers_out_of_range_and_without_effect_are_refused(world):
+    last = world.last
+    assert "allow_extrapolation=True" in refusal(world, last[:1], method="wise", t=1.5)
+    assert world.merged(last[:1], method="wise", t=1.5, allow_extrapolation=True, bn="first").checkpoint
+    for density in (0, 1.5):
+        assert "density must be in" in refusal(world, last, method="ties", density=density)
+    assert "sum 1" in refusal(world, last, shares=[0.5, 0.5, 0.5])
+    assert "sum 1" in refusal(world, last, shares=[1.5, -0.5, 0])
+    assert "as many as checkpoints" in refusal(world, last, shares=[1])
+    assert "shares have no effect" in refusal(world, last, method="ties", shares=[1, 0, 0])
+    assert "t has no effect" in refusal(world, last, t=0.5)
+    assert "base has no effect" in refusal(world, last, base=last[0])
+    assert "seed has no effect" in refusal(world, last, seed=1)
+    assert "known: bn1, conv1.0" in refusal(world, last, scope="blocks", blocks=["blocks.99"])
+    assert "needs blocks" in refusal(world, last, scope="blocks")
+    assert "without scope='blocks'" in refusal(world, last, blocks=["conv1"])
+    assert "at most 256" in refusal(world, [one for one in last for _ in range(100)])
+    assert "known: uniform" in refusal_of_method(world)
+    assert "takes one checkpoint" in refusal(world, last, method="wise")
+    assert "2 checkpoints" in refusal(world, last, method="slerp")
+    assert "has 2 checkpoints" in refusal(world, [world.runs[0]], method="trajectory", k=7)
+    assert "its own start" in refusal(world, world.start.checkpoints[:1], method="wise")
+    assert "bn_count has no effect" in refusal(world, last, bn="average", bn_count=5)
+    assert "batch_norm has no effect" in refusal(world, last, scope="head", bn="first")
+    assert "dataset has no effect" in refusal(world, last, bn="first", dataset="shapes")
+    assert "bn_stream='group' alone" in refusal(world, last, attribute="ground")
+    assert "bn_count must be in 2" in refusal(world, last, bn_count=1)
+
+
+def refusal_of_method(world: World) -> str:
+    from penult_proto.v1 import jobs_pb2
+
+    spec = jobs_pb2.JobSpec()
+    spec.merge.method = "median"
+    spec.merge.parents.add(checkpoint=world.last[0].digest)
+    connection = world.client.connection
+    with pytest.raises(InvalidRequest) as caught:
+        connection.unary(connection.stubs.jobs.CreateJob, jobs_pb2.CreateJobRequest(spec=spec), timeout=20)
+    assert caught.value.kind == "unknown_method"
+    return str(caught.value)
+
+
+def test_other_things_than_checkpoints_say_what_to_pass(world):
+    sets = world.client.extract(world.last[0], splits=["val"]).wait()
+    assert "name its checkpoint" in refusal(world, [sets["val"].digest, world.last[0]], "unknown_checkpoint")
+    mine = world.client.features.upload(np.eye(4, dtype=np.float32), [0, 1, 0, 1], name="mine")
+    assert "only heads can be averaged" in refusal(world, [mine.digest, world.last[0]], "unknown_checkpoint")
+    with pytest.raises(InvalidRequest, match=r"features\.checkpoint"):
+        world.client.merge([sets["val"], world.last[0]])
+    with pytest.raises(InvalidRequest, match="then takes"):
+        world.client.merge(world.last, then={"plot": 1})
+    run = world.merged([world.runs[0], world.last[1]], bn="average")
+    assert "stands for its last checkpoint" in run.notes[0]
+
+
+def test_a_parent_may_go_afterwards_and_not_before(world):
+    client = world.client
+    extra = client.finetune(dataset="shapes", start=world.last[0], epochs=0, head="new", seed=5).wait()
+    made = world.merged([extra, world.last[1]], bn="average", scope="body")
+    assert client.runs.delete(extra).goes
+    tree = client.lineage(made)
+    assert "deleted" in repr(tree)
+    assert client.extract(made.checkpoint, splits=["val"]).wait()["val"].n_examples == 32
+    with pytest.raises((NotFound, PreconditionFailed)):
+        client.merge([extra.checkpoints[0], world.last[1]])
+
+
+def test_a_line_is_measured_by_group(world):
+    first, second = world.last[:2]
+    found = world.client.merge_curve(first, second, t=[0.5], splits=["val", "test"], bn="average").wait()
+    assert found.t.tolist() == [0.0, 0.5, 1.0]
+    sets = world.client.extract(second, splits=["test"]).wait()
+    own = world.client.evaluate(second, sets["test"])
+    np.testing.assert_array_equal(found.metrics("test")[-1].group_accuracy, own.group_accuracy)
+    assert found.metrics("test")[-1].loss == pytest.approx(own.loss, rel=1e-4)
+    middle = world.merged([first, second], bn="average", scope="full").checkpoint
+    there = world.client.evaluate(middle, world.client.extract(middle, splits=["test"]).wait()["test"])
+    np.testing.assert_array_equal(found.metrics("test")[1].group_accuracy, there.group_accuracy)
+    for measure in ("loss", "error"):
+        everything, *groups = found.barrier("test", measure=measure)
+        assert (everything.name, everything.count, len(groups)) == ("all", 40, 4)
+        ends = [one.loss if measure == "loss" else 1 - one.average_accuracy for one in found.metrics("test")]
+        assert everything.value == pytest.approx(max(0, ends[1] - (ends[0] + ends[2]) / 2), abs=1e-6)
+        assert all(one.value >= 0 and one.low <= one.value <= one.high for one in groups)
+    assert len(found.to_frame()) == 2 * 3 * 4
+    assert found.plot().axes[0].get_xlabel() == "t"
+    assert "3 networks" in repr(found)
+
+
+def test_blocks_are_moved_one_after_the_other(world):
+    start, last = world.start.checkpoints[0], world.last[0]
+    found = world.client.merge_curve(start, last, blocks="each", t=[0.5], bn="first").wait()
+    assert {"conv1.0", "bn1", "layer1.0", "fc"} <= set(found.blocks)
+    ends = {found.metrics(block=one)[0].loss for one in found.blocks}
+    assert len(ends) == 1
+    # With the head of the start, and the statistics of either, a block that is moved by 0 is not moved.
+    assert any(found.metrics(block=one)[-1].loss != found.metrics(block=one)[0].loss for one in found.blocks)
+    assert set(found.stragglers()) <= set(found.blocks)
+    assert found.plot().axes[0].get_xlabel() == "t of the block"
+
+
+def test_lines_that_cannot_be_measured_are_refused(world):
+    first, second = world.last[:2]
+
+    def refused(kind: str = "invalid_argument", **asked) -> str:
+        with pytest.raises((InvalidRequest, NotFound)) as caught:
+            world.client.merge_curve(first, second, **asked)
+        assert caught.value.kind == kind
+        return str(caught.value)
+
+    assert "known: train" in refused("unknown_split", splits=["holdout"])
+    assert "ascend" in refused(t=[0.7, 0.2])
+    assert "steps has no effect" in refused(t=[0.5], steps=3)
+    assert "blocks" in refused(blocks="conv1")
+    with pytest.raises(InvalidRequest, match="heads started from different ones"):
+        world.client.merge_curve(first, world.stranger)
+
+
+def test_a_greedy_soup_says_what_it_tried(world):
+    found = world.merged(
+        world.last, method="greedy", scope="full", bn="average", select={"split": "val", "metric": "average"}
+    )
+    first, *others = found.selection
+    assert {one.checkpoint for one in found.selection} == {one.digest for one in world.last}
+    assert first.kept
+    assert first.alone == first.score >= max(one.alone for one in others)
+    kept = [one.checkpoint for one in found.selection if one.kept]
+    same = world.merged(kept, scope="full", bn="average").checkpoint.digest if len(kept) > 1 else kept[0]
+    assert same == found.checkpoint.digest
+    sets = world.client.extract(found.checkpoint, splits=["val"]).wait()
+    best = [one.score for one in found.selection if one.kept][-1]
+    assert world.client.evaluate(found.checkpoint, sets["val"]).average_accuracy == pytest.approx(best, abs=1e-12)
+    assert "chooses nothing" in refusal(world, world.last, select={"split": "val"})
+    assert "known: train" in refusal(world, world.last, "unknown_split", method="greedy", select={"split": "x"})
+    assert "worst_group" in refusal(world, world.last, method="greedy", select={"metric": "f1"})

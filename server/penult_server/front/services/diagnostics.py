@@ -13,6 +13,7 @@ from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.logs.traces import span
 from penult_server.questions.diagnostics import definitions_to_proto
+from penult_server.registry.cards import Given
 
 
 class DiagnosticServicer(diagnostics_pb2_grpc.DiagnosticServiceServicer):
@@ -31,7 +32,7 @@ class DiagnosticServicer(diagnostics_pb2_grpc.DiagnosticServiceServicer):
         other = await self._resolve(request.other) if request.HasField("other") else None
         fill_in(request, source, other)
         with self._compute.asked.asked(context) as query:
-            return await self._answers.get("Diagnose", request, pb.Diagnosis, user_of(context), query)
+            return await self._answers.get("Diagnose", request, pb.Diagnosis, Given(user=user_of(context)), query)
 
     async def _resolve(self, source: spectra_pb2.FeatureSource) -> features_pb2.FeatureSet:
         with span("resolve"):

@@ -19,7 +19,7 @@ def store_owner(database: Database, proposed: str) -> str:
     key = (names.c.kind == KIND) & (names.c.name == NAME)
     with database.transaction() as connection:
         row = {"kind": KIND, "name": NAME, "id": proposed, "given": time.time()}
-        connection.execute(insert_into(connection, names).values(**row).on_conflict_do_nothing())
+        connection.execute(insert_into(connection.dialect.name, names).values(**row).on_conflict_do_nothing())
         return str(connection.execute(select(names.c.id).where(key)).scalar_one())
 
 

@@ -16,7 +16,6 @@ import grpc
 from penult_kernels.products import spread_over
 from penult_proto.errors import STATUS_CODES, ErrorKind
 from penult_proto.limits import MESSAGE_OPTIONS
-from penult_proto.upload_pieces import UploadMessage
 from penult_proto.v1 import (
     features_pb2,
     features_pb2_grpc,
@@ -33,6 +32,7 @@ from penult_proto.v1 import (
 from penult_proto.v1.pipes_pb2 import ComputeReady, ComputeStats, FromWorker, Pulse, Residents, ToWorker
 from penult_server import pipes
 from penult_server.compute import warming
+from penult_server.compute.arriving import pieces_beside
 from penult_server.compute.backend import Backend, choose_backend
 from penult_server.compute.groupings import transfer as grouping_transfer
 from penult_server.compute.groupings.discover import assign, discover
@@ -50,7 +50,7 @@ from penult_server.compute.observed import Requests, tell_waited
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.queue import RefitQueue
-from penult_server.compute.reporting import Reporter, ReportPipe, query_of, user_of
+from penult_server.compute.reporting import Reporter, ReportPipe, idle_seconds_of, query_of, user_of
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra.coordinates import read_coordinates
 from penult_server.compute.spectra.descriptors import compute_descriptors, compute_principal_angles
@@ -169,13 +169,16 @@ class Worker(
             context, lambda check, progress: evaluate_mixtures(request, self._material, check, progress)
         )
 
-    def UploadFeatures(self, request_iterator: Iterator[UploadMessage], context: Context) -> features_pb2.FeatureSet:
+    def UploadFeatures(
+        self, request_iterator: Iterator[features_pb2.UploadFeaturesRequest], context: Context
+    ) -> features_pb2.FeatureSet:
         try:
-            stored = receive(self._root, request_iterator)
+            header = next(request_iterator).header
+            with pieces_beside(Path(header.beside), idle_seconds_of(context)) as pieces:
+                stored = receive(self._root, header, pieces)
             give_back_much()
             return stored
         except Exception as error:  # the seam, see `refuse`
-            read_on(context, request_iterator)
             refuse(context, error)
 
     def ReadFeatures(
@@ -319,18 +322,6 @@ def outcome_of(answer: "Future[refits_pb2.Refit]") -> refits_pb2.RefitOutcome:
         return refits_pb2.RefitOutcome(refit=answer.result())
     leave_if_lost(error)
     return failure_to_proto(translate(error))
-
-
-def read_on(context: Context, messages: Iterator[object]) -> None:
-    """Read what is still arriving of an upload that is refused, until the front, which is told, writes no more.
-
-    If a call ends while the front is writing to it, the front may see its failed write instead of the error.
-    """
-    # A caller that has gone needs no answer.
-    with suppress(grpc.RpcError, ValueError):
-        context.send_initial_metadata(())
-        for _ in messages:
-            pass
 
 
 def refuse(context: Context, error: Exception) -> Never:

@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import secrets
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -93,6 +95,12 @@ class ComputeProcess:
         """Start the worker; `channel` waits for it. Raises ServiceError where its socket finds no place."""
         self._folder = OwnFolder()
         self._keeper = asyncio.create_task(self._keep())
+
+    def new_socket(self) -> Path:
+        """A path for a socket from which a worker is to read. Raises ValueError where it was not started."""
+        if self._folder is None:
+            raise ValueError("it has no folder for its socket")
+        return self._folder.path / f"{secrets.token_hex(6)}.up"
 
     async def stop(self) -> None:
         """End the worker."""

@@ -103,6 +103,15 @@ class ChunkWriter:
         self._check(rows)
         self._chunks.add(rows)
 
+    def place(self, n_rows: int) -> dict[str, NDArray[Any]]:
+        """Memory to be filled with up to `n_rows` of the next rows, at least one, of every array; then `take` them."""
+        return self._chunks.place(n_rows)
+
+    def take(self, place: Mapping[str, NDArray[Any]]) -> None:
+        """Take the rows that were put into a `place`, all of it. Raises ServiceError as `append` does."""
+        self._check(place)
+        self._chunks.take(len(place["features"]))
+
     def finish(self) -> WrittenRows:
         """Write the rest. Raises ServiceError (INCOMPLETE_UPLOAD) when rows are missing, or too many."""
         if self._chunks.n_rows != self._n_rows:
@@ -116,7 +125,7 @@ class ChunkWriter:
         counts = tuple(int(count) for count in self._counts)
         return WrittenRows(first=self._first, n_rows=self._n_rows, files=self._files, group_counts=counts)
 
-    def _check(self, rows: dict[str, NDArray[np.generic]]) -> None:
+    def _check(self, rows: Mapping[str, NDArray[Any]]) -> None:
         header, n = self._header, len(rows["features"])
         expected = {name: (n, *shape) for name, shape in row_shapes(header).items()}
         for name in {*expected, *rows}:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.stores.disk.durable import LARGE_FILE
 from penult_server.stores.feature_chunks import Chunk, Chunks
 from penult_server.stores.places.store import Attempt, Written
 from penult_server.stores.writing.header import (
@@ -146,7 +147,8 @@ class ChunkWriter:
     def _write(self, chunk: Chunk) -> None:
         for name, values in chunk.memory.items():
             key = chunk_key(name, chunk.index, values.ndim)
-            self._files[key] = self._attempt.put(key, values, flush=True)
+            # Small files wait for the commit, which flushes many at a time.
+            self._files[key] = self._attempt.put(key, values, flush=values.nbytes >= LARGE_FILE)
         g = group_index(chunk.rows["y"], chunk.rows["a"], self._header.labels)
         self._counts += np.bincount(g, minlength=len(self._counts))
 

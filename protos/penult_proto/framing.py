@@ -29,7 +29,7 @@ class Chunk(Protocol):
     @property
     def offset(self) -> int: ...
     @property
-    def data(self) -> bytes | memoryview: ...
+    def data(self) -> bytes | bytearray | memoryview: ...
 
 
 def announce(name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> arrays_pb2.ArrayHeader:
@@ -79,26 +79,34 @@ class Arrival:
         """Whether every byte has come."""
         return self._n_received == self.header.total_bytes
 
-    def take(self, chunk: "Chunk | None") -> bytes | memoryview:
+    def take(self, chunk: "Chunk | None") -> bytes | bytearray | memoryview:
         """The bytes of the next piece, None for the end of the stream.
 
         Raises ArrayError (INCOMPLETE_UPLOAD) for the end, a gap, an overlap, too much, or a piece of another array.
         """
-        name, total = self.header.name, self.header.total_bytes
         if chunk is None:
-            message = f"array {name!r} is incomplete: {self._n_received} of {total} bytes came"
-            raise ArrayError(ErrorKind.INCOMPLETE_UPLOAD, message, name)
+            raise self.cut()
         # Every look at a field of bytes makes a copy of it.
         content = chunk.data
-        end = chunk.offset + len(content)
-        if chunk.name != name or chunk.offset != self._n_received or end > total:
-            message = (
-                f"bytes {chunk.offset} .. {end} of array {chunk.name!r} came where byte {self._n_received} of the "
-                f"{total} of {name!r} was next"
-            )
-            raise ArrayError(ErrorKind.INCOMPLETE_UPLOAD, message, name)
-        self._n_received = end
+        self.expect(chunk.name, chunk.offset, len(content))
         return content
+
+    def expect(self, name: str, offset: int, size: int) -> None:
+        """Count a piece whose bytes are still to be read. Raises ArrayError as `take` does."""
+        wanted, total, end = self.header.name, self.header.total_bytes, offset + size
+        if name != wanted or offset != self._n_received or end > total:
+            message = (
+                f"bytes {offset} .. {end} of array {name!r} came where byte {self._n_received} of the {total} of "
+                f"{wanted!r} was next"
+            )
+            raise ArrayError(ErrorKind.INCOMPLETE_UPLOAD, message, wanted)
+        self._n_received = end
+
+    def cut(self) -> ArrayError:
+        """The error for a stream that ends before everything has come."""
+        name = self.header.name
+        message = f"array {name!r} is incomplete: {self._n_received} of {self.header.total_bytes} bytes came"
+        return ArrayError(ErrorKind.INCOMPLETE_UPLOAD, message, name)
 
 
 def gather(headers: Iterable[arrays_pb2.ArrayHeader], chunks: "Iterator[Chunk]") -> dict[str, AnyArray]:

@@ -44,6 +44,8 @@ WAITED_KEY = "penult-waited"
 """Metadata by which the compute worker tells the front for how many seconds a call waited for the device."""
 CALLER_KEY = "penult-caller"
 """Metadata by which the front tells its compute worker for which user it asks."""
+IDLE_KEY = "penult-idle-seconds"
+"""Metadata by which the front tells its compute worker for how many seconds a stream may stand still."""
 SERVICES: dict[str, ServiceDescriptor] = {
     service.full_name: service for file in _FILES for service in file.DESCRIPTOR.services_by_name.values()
 }

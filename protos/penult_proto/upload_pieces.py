@@ -4,16 +4,15 @@ On the wire a piece is what protobuf makes of `UploadFeaturesRequest(chunk=Array
 any server read it. A piece in another form, which protobuf would read as well, is left to protobuf.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 from penult_proto.arrays import AnyArray
 from penult_proto.framing import cuts
 from penult_proto.limits import CHUNK_BYTES
 from penult_proto.v1 import arrays_pb2, features_pb2
 
-Message = TypeVar("Message")
 _CHUNK, _NAME, _OFFSET, _DATA = b"\x12"[0], b"\x0a"[0], b"\x10"[0], b"\x1a"[0]
 """Number and kind of `UploadFeaturesRequest.chunk`, and of the fields of `ArrayChunk`, as they stand before each."""
 
@@ -25,8 +24,15 @@ class Piece:
     name: str
     offset: int
     data: memoryview
-    content: bytes
-    """The whole message."""
+    lead: bytes = b""
+    """The message up to `data`, of a piece that is written."""
+    come: bytes = b""
+    """The whole message, of one that was read."""
+
+    @property
+    def content(self) -> bytes:
+        """The whole message."""
+        return self.come or b"".join((self.lead, self.data))
 
     @property
     def chunk(self) -> "Piece":
@@ -59,13 +65,6 @@ def read_piece(content: bytes) -> Piece | None:
         return None
 
 
-def reading(decode: Callable[[bytes], Message]) -> "Callable[[bytes], Message | Piece]":
-    """A decoder of uploads' messages that leaves to `decode` what is no piece; any other decoder as it is."""
-    if getattr(decode, "__self__", None) is not features_pb2.UploadFeaturesRequest:
-        return decode
-    return lambda content: read_piece(content) or decode(content)
-
-
 def upload_call(channel: Any) -> Any:
     """`FeatureService.UploadFeatures` of a channel of gRPC, to which pieces may be given as well as messages."""
     return channel.stream_unary(
@@ -82,8 +81,7 @@ def _serialized(message: UploadMessage) -> bytes:
 def _piece(name: str, offset: int, data: memoryview) -> Piece:
     head = arrays_pb2.ArrayChunk(name=name, offset=offset).SerializeToString()
     head += bytes([_DATA]) + _varint(len(data))
-    content = b"".join((bytes([_CHUNK]), _varint(len(head) + len(data)), head, data))
-    return Piece(name, offset, data, content)
+    return Piece(name, offset, data, lead=b"".join((bytes([_CHUNK]), _varint(len(head) + len(data)), head)))
 
 
 def _read(content: bytes) -> Piece | None:
@@ -99,7 +97,7 @@ def _read(content: bytes) -> Piece | None:
     n_data, at = _field(content, at, _DATA)
     if at + n_data != len(content) or offset >= 2**64:
         return None
-    return Piece(name, offset, memoryview(content)[at:], content)
+    return Piece(name, offset, memoryview(content)[at:], come=content)
 
 
 def _field(content: bytes, at: int, tag: int) -> tuple[int, int]:

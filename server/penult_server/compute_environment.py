@@ -1,4 +1,4 @@
-"""Threads and memory of the compute worker, which are settled before it starts: libraries read them as they load."""
+"""Threads and memory of workers, which are settled before they start: libraries read them as they load."""
 
 import os
 from collections.abc import Mapping
@@ -12,6 +12,12 @@ BLAS_THREADS = (
     "OMP_NUM_THREADS",
 )
 """Environment variables that set the number of threads of the BLAS libraries that NumPy is built with."""
+KEPT_MEMORY = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**40),
+}
+"""Environment variables by which glibc keeps what a process frees, in the one arena from which it can be large."""
 PRODUCT_THREADS = "PENULT_PRODUCT_THREADS"
 """Environment variable with the number of threads over which the worker itself splits large products."""
 
@@ -30,6 +36,18 @@ def compute_environment(ours: Mapping[str, str], n_cores: int) -> dict[str, str]
         return memory
     # OpenMP's own is left alone: what else uses it does not spin (OMP_WAIT_POLICY).
     return memory | dict.fromkeys(BLAS_THREADS[:-1], "1") | {PRODUCT_THREADS: str(n_cores)}
+
+
+def job_environment(ours: Mapping[str, str]) -> dict[str, str]:
+    """Variables that the environment of processes of jobs has in addition to `ours`.
+
+    By default glibc gives the memory of every large activation back to the system when it is free, and the system
+    clears its pages again for the next one: a third of the processor time of forward passes on a CPU. Here freed memory
+    stays with the process, whose peak is a twentieth higher. Where one of these is set already, nothing is changed.
+    """
+    if any(name in ours for name in KEPT_MEMORY) or "GLIBC_TUNABLES" in ours:
+        return {}
+    return dict(KEPT_MEMORY)
 
 
 def usable_cores() -> int:

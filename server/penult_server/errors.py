@@ -54,6 +54,15 @@ def sent_by_client() -> Generator[None]:
         raise ServiceError(error.kind, f"{error}{hint}", array=error.array) from None
 
 
+def idle_upload(idle_seconds: float) -> ServiceError:
+    """The error for an upload of which nothing comes."""
+    return ServiceError(
+        ErrorKind.DEADLINE_EXCEEDED,
+        f"nothing of the upload came for {idle_seconds:g} seconds; nothing was stored, upload again",
+        idle_seconds=idle_seconds,
+    )
+
+
 def unknown(kind: ErrorKind, what: str, name: str, known: list[str]) -> ServiceError:
     """The error for a name that does not exist; lists those that do."""
     listed = ", ".join(known) if known else "there are none yet"

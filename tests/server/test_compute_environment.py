@@ -6,7 +6,13 @@ import sys
 
 import pytest
 
-from penult_server.compute_environment import BLAS_THREADS, PRODUCT_THREADS, compute_environment, usable_cores
+from penult_server.compute_environment import (
+    BLAS_THREADS,
+    PRODUCT_THREADS,
+    compute_environment,
+    job_environment,
+    usable_cores,
+)
 
 COUNT = "import numpy, threadpoolctl; print([i['num_threads'] for i in threadpoolctl.threadpool_info()])"
 
@@ -34,3 +40,29 @@ def test_arenas_that_are_set_stay() -> None:
 
 def test_there_is_a_core() -> None:
     assert usable_cores() >= 1
+
+
+ACTIVATIONS = """
+import resource
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+b'1' * 2**26
+before = faults()
+for _ in range(4):
+    b'1' * 2**26
+print(faults() - before)
+"""
+
+
+def test_jobs_keep_the_memory_of_large_arrays():
+    """Of four arrays of 64 MB, one after the other, pages are cleared anew by default, and not where they are kept."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+
+    def page_faults(variables: dict[str, str]) -> int:
+        command = [sys.executable, "-c", ACTIVATIONS]
+        return int(subprocess.run(command, env=clean | variables, check=True, capture_output=True).stdout)
+
+    assert page_faults(job_environment(clean)) < 100 < page_faults({})
+    assert job_environment(clean | {"MALLOC_ARENA_MAX": "4"}) == {}

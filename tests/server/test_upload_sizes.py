@@ -33,12 +33,12 @@ def upload(n: int, d: int, *more: arrays_pb2.ArrayHeader, **labels) -> pb.Upload
 def refused(tmp_path, request: pb.UploadFeaturesRequest) -> ServiceError:
     """The refusal of an upload of which only the header was sent: to look for more would be another error."""
 
-    def messages():
-        yield request
+    def pieces():
         pytest.fail("more than the header was taken")
+        yield
 
     with pytest.raises(ServiceError) as raised:
-        receive(tmp_path, messages())
+        receive(tmp_path, request.header, pieces())
     assert not list(tmp_path.iterdir())
     return raised.value
 

@@ -217,10 +217,9 @@ class FeatureSets:
             train_counts=train_counts,
         )
         card = encode.card(name, tags, note)
-        call = self._connection.stubs.upload_features
         with uploading(name, progress) as transfer:
             messages = lambda: transfer.counted(upload_messages(upload, card, self._chunk_bytes))  # noqa: E731
-            stored = decode.feature_set(self._connection.upload(call, messages, timeout=timeout))
+            stored = decode.feature_set(self._connection.upload_arrays(messages, timeout=timeout))
         return replace(stored, notes=(*stored.notes, *upload.notes))
 
     def _head(self, given: Head | Refit | HeadArrays | str | None) -> Head | HeadArrays | None:

@@ -5,7 +5,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from urllib.parse import quote
@@ -13,8 +13,9 @@ from urllib.parse import quote
 import grpc
 
 from penult.arguments.coerce import seconds
+from penult.connection.beside import uploaded_beside
 from penult.connection.patience import Call, Patience, PatientCall
-from penult.errors import Busy, PenultError, Unavailable, from_kind, invalid, shown
+from penult.errors import Busy, InvalidRequest, PenultError, Unavailable, from_kind, invalid, shown
 from penult_proto import PROTOCOL
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind, said_by
 from penult_proto.limits import MESSAGE_BYTES
@@ -40,6 +41,7 @@ from penult_proto.v1 import (
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from penult_proto.upload_pieces import UploadMessage
     from penult_proto.v1 import features_pb2
 
 USER_VARIABLE = "PENULT_USER"
@@ -60,6 +62,7 @@ class Answer(Protocol[R_co]):
         ...
 
 
+INCOMPLETE = ErrorKind.INCOMPLETE_UPLOAD.value
 _RETRIES = {
     "methodConfig": [
         {
@@ -155,6 +158,8 @@ class Connection:
         if token:
             self._metadata += (("authorization", f"Bearer {token}"),)
         self._open: Callable[[], grpc.Channel] = lambda: _channel(address, self.tls, tls_ca, tls_pair)
+        self._may_meet = True
+        """Whether the server of `root` may be able to connect to a socket there."""
         self._lock = threading.Lock()
         self._closed = False
         self._pid = 0
@@ -229,6 +234,30 @@ class Connection:
         return _repeated(
             timeout, lambda left: self._awaited(method.future(requests(), timeout=left, metadata=metadata))
         )
+
+    def upload_arrays(
+        self, requests: "Callable[[], Iterator[UploadMessage]]", *, timeout: float
+    ) -> "features_pb2.FeatureSet":
+        """As `upload`, of a feature set: past gRPC, where the server is of this machine and user."""
+        method, metadata = self.stubs.upload_features, self._numbered()
+
+        def attempt(left: float | None) -> "features_pb2.FeatureSet":
+            def begin(messages: Iterator[Any]) -> Any:
+                return method.future(messages, timeout=left, metadata=metadata)
+
+            if self.root is not None and self._may_meet:
+                with suppress(OSError):
+                    call, is_met = uploaded_beside(self.root, requests(), begin)
+                    try:
+                        return self._awaited(call)
+                    except InvalidRequest as error:
+                        if is_met or not (error.kind == INCOMPLETE or error.metadata.get("field") == "beside"):
+                            raise
+                # Nobody came: the server is of an earlier version, or may not.
+                self._may_meet = False
+            return self._awaited(begin(requests()))
+
+        return _repeated(timeout, attempt)
 
     @contextmanager
     def stream(

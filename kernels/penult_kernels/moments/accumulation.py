@@ -48,7 +48,6 @@ class MomentAccumulator:
     products : "float64" loses nothing that storage had kept. "float32" is about twice as fast; its rounding, up to
         about 1e-6 of lambda_1 in every eigenvalue, hides the tails of steep spectra.
     center : a faster `center_rows` of a device, if there is one.
-    at_once : portions that are multiplied at a time at most; None for as many as there are threads.
     """
 
     def __init__(
@@ -61,7 +60,6 @@ class MomentAccumulator:
         xp: Array = np,
         device: Array = None,
         center: CenterRows = center_rows,
-        at_once: int | None = None,
     ) -> None:
         check_positive(n_groups, name="n_groups")
         self._xp = xp
@@ -77,7 +75,6 @@ class MomentAccumulator:
         work_dtype = xp.float64 if products == "float64" else xp.float32
         self._new_work = lambda: Work(capacity, n_features, work_dtype, xp, device)
         n_works = portions_at_once(self._capacity, n_features) if on_host else 1
-        n_works = min(n_works, at_once or n_works)
         self._portions = Portions(_given_at_once(n_works))
         self._buffers: dict[int, RowBuffer] = {}
         self._free_buffers: list[RowBuffer] = []

@@ -29,7 +29,7 @@ from penult_proto.v1 import groups_pb2 as penult__proto_dot_v1_dot_groups__pb2
 from penult_proto.v1 import notes_pb2 as penult__proto_dot_v1_dot_notes__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenult_proto/v1/features.proto\x12\tpenult.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cpenult_proto/v1/arrays.proto\x1a\x1bpenult_proto/v1/cards.proto\x1a\x1cpenult_proto/v1/groups.proto\x1a\x1bpenult_proto/v1/notes.proto\"\x99\x04\n\nFeatureSet\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x12\n\nn_examples\x18\x03 \x01(\x03\x12\x12\n\nn_features\x18\x04 \x01(\x03\x12\x1f\n\x05\x64type\x18\x05 \x01(\x0e\x32\x10.penult.v1.DType\x12!\n\x06labels\x18\x06 \x01(\x0b\x32\x11.penult.v1.Labels\x12 \n\x06groups\x18\x07 \x03(\x0b\x32\x10.penult.v1.Group\x12\x12\n\nhas_logits\x18\x08 \x01(\x08\x12\x10\n\x08has_head\x18\t \x01(\x08\x12\x14\n\x0c\x66\x65\x61ture_kind\x18\n \x01(\t\x12\x12\n\ncheckpoint\x18\x0b \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x0c \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\r \x01(\t\x12\r\n\x05split\x18\x0e \x01(\t\x12+\n\x07\x63reated\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cstored_bytes\x18\x10 \x01(\x04\x12\x14\n\x0ctrain_shares\x18\x11 \x03(\x01\x12\x14\n\x0c\x65xtract_rate\x18\x12 \x01(\x01\x12(\n\nattributes\x18\x13 \x03(\x0b\x32\x14.penult.v1.Attribute\x12\x1e\n\x05notes\x18\x14 \x03(\x0b\x32\x0f.penult.v1.Note\x12\x1d\n\x04\x63\x61rd\x18Z \x01(\x0b\x32\x0f.penult.v1.Card\"\xaf\x01\n\x0cUploadHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x06\x61rrays\x18\x02 \x03(\x0b\x32\x16.penult.v1.ArrayHeader\x12!\n\x06labels\x18\x03 \x01(\x0b\x32\x11.penult.v1.Labels\x12\x14\n\x0ctrain_counts\x18\x04 \x03(\x03\x12\x14\n\x0chead_classes\x18\n \x03(\t\x12\x0c\n\x04tags\x18Z \x03(\t\x12\x0c\n\x04note\x18[ \x01(\t\"r\n\x15UploadFeaturesRequest\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x17.penult.v1.UploadHeaderH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.penult.v1.ArrayChunkH\x00\x42\x06\n\x04kind\":\n\x13ReadFeaturesRequest\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x01 \x01(\t\x12\x0e\n\x06\x61rrays\x18\x02 \x03(\t\"`\n\nReadHeader\x12*\n\x0b\x66\x65\x61ture_set\x18\x01 \x01(\x0b\x32\x15.penult.v1.FeatureSet\x12&\n\x06\x61rrays\x18\x02 \x03(\x0b\x32\x16.penult.v1.ArrayHeader\"o\n\x14ReadFeaturesResponse\x12\'\n\x06header\x18\x01 \x01(\x0b\x32\x15.penult.v1.ReadHeaderH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.penult.v1.ArrayChunkH\x00\x42\x06\n\x04kind\"+\n\x14GetFeatureSetRequest\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x01 \x01(\t\"\xa5\x01\n\x16ListFeatureSetsRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\t\x12\'\n\x07options\x18Z \x01(\x0b\x32\x16.penult.v1.ListOptions\x12\x12\n\x05limit\x18[ \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"Y\n\x17ListFeatureSetsResponse\x12+\n\x0c\x66\x65\x61ture_sets\x18\x01 \x03(\x0b\x32\x15.penult.v1.FeatureSet\x12\x11\n\tnext_page\x18Z \x01(\t2\xd3\x02\n\x0e\x46\x65\x61tureService\x12G\n\rGetFeatureSet\x12\x1f.penult.v1.GetFeatureSetRequest\x1a\x15.penult.v1.FeatureSet\x12X\n\x0fListFeatureSets\x12!.penult.v1.ListFeatureSetsRequest\x1a\".penult.v1.ListFeatureSetsResponse\x12Q\n\x0cReadFeatures\x12\x1e.penult.v1.ReadFeaturesRequest\x1a\x1f.penult.v1.ReadFeaturesResponse0\x01\x12K\n\x0eUploadFeatures\x12 .penult.v1.UploadFeaturesRequest\x1a\x15.penult.v1.FeatureSet(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epenult_proto/v1/features.proto\x12\tpenult.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1cpenult_proto/v1/arrays.proto\x1a\x1bpenult_proto/v1/cards.proto\x1a\x1cpenult_proto/v1/groups.proto\x1a\x1bpenult_proto/v1/notes.proto\"\x99\x04\n\nFeatureSet\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\r\n\x05names\x18\x02 \x03(\t\x12\x12\n\nn_examples\x18\x03 \x01(\x03\x12\x12\n\nn_features\x18\x04 \x01(\x03\x12\x1f\n\x05\x64type\x18\x05 \x01(\x0e\x32\x10.penult.v1.DType\x12!\n\x06labels\x18\x06 \x01(\x0b\x32\x11.penult.v1.Labels\x12 \n\x06groups\x18\x07 \x03(\x0b\x32\x10.penult.v1.Group\x12\x12\n\nhas_logits\x18\x08 \x01(\x08\x12\x10\n\x08has_head\x18\t \x01(\x08\x12\x14\n\x0c\x66\x65\x61ture_kind\x18\n \x01(\t\x12\x12\n\ncheckpoint\x18\x0b \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x0c \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\r \x01(\t\x12\r\n\x05split\x18\x0e \x01(\t\x12+\n\x07\x63reated\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cstored_bytes\x18\x10 \x01(\x04\x12\x14\n\x0ctrain_shares\x18\x11 \x03(\x01\x12\x14\n\x0c\x65xtract_rate\x18\x12 \x01(\x01\x12(\n\nattributes\x18\x13 \x03(\x0b\x32\x14.penult.v1.Attribute\x12\x1e\n\x05notes\x18\x14 \x03(\x0b\x32\x0f.penult.v1.Note\x12\x1d\n\x04\x63\x61rd\x18Z \x01(\x0b\x32\x0f.penult.v1.Card\"\xbf\x01\n\x0cUploadHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x06\x61rrays\x18\x02 \x03(\x0b\x32\x16.penult.v1.ArrayHeader\x12!\n\x06labels\x18\x03 \x01(\x0b\x32\x11.penult.v1.Labels\x12\x14\n\x0ctrain_counts\x18\x04 \x03(\x03\x12\x14\n\x0chead_classes\x18\n \x03(\t\x12\x0e\n\x06\x62\x65side\x18\x0b \x01(\t\x12\x0c\n\x04tags\x18Z \x03(\t\x12\x0c\n\x04note\x18[ \x01(\t\"r\n\x15UploadFeaturesRequest\x12)\n\x06header\x18\x01 \x01(\x0b\x32\x17.penult.v1.UploadHeaderH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.penult.v1.ArrayChunkH\x00\x42\x06\n\x04kind\":\n\x13ReadFeaturesRequest\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x01 \x01(\t\x12\x0e\n\x06\x61rrays\x18\x02 \x03(\t\"`\n\nReadHeader\x12*\n\x0b\x66\x65\x61ture_set\x18\x01 \x01(\x0b\x32\x15.penult.v1.FeatureSet\x12&\n\x06\x61rrays\x18\x02 \x03(\x0b\x32\x16.penult.v1.ArrayHeader\"o\n\x14ReadFeaturesResponse\x12\'\n\x06header\x18\x01 \x01(\x0b\x32\x15.penult.v1.ReadHeaderH\x00\x12&\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x15.penult.v1.ArrayChunkH\x00\x42\x06\n\x04kind\"+\n\x14GetFeatureSetRequest\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x01 \x01(\t\"\xa5\x01\n\x16ListFeatureSetsRequest\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\r\n\x05split\x18\x02 \x01(\t\x12\x12\n\ncheckpoint\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\t\x12\'\n\x07options\x18Z \x01(\x0b\x32\x16.penult.v1.ListOptions\x12\x12\n\x05limit\x18[ \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"Y\n\x17ListFeatureSetsResponse\x12+\n\x0c\x66\x65\x61ture_sets\x18\x01 \x03(\x0b\x32\x15.penult.v1.FeatureSet\x12\x11\n\tnext_page\x18Z \x01(\t2\xd3\x02\n\x0e\x46\x65\x61tureService\x12G\n\rGetFeatureSet\x12\x1f.penult.v1.GetFeatureSetRequest\x1a\x15.penult.v1.FeatureSet\x12X\n\x0fListFeatureSets\x12!.penult.v1.ListFeatureSetsRequest\x1a\".penult.v1.ListFeatureSetsResponse\x12Q\n\x0cReadFeatures\x12\x1e.penult.v1.ReadFeaturesRequest\x1a\x1f.penult.v1.ReadFeaturesResponse0\x01\x12K\n\x0eUploadFeatures\x12 .penult.v1.UploadFeaturesRequest\x1a\x15.penult.v1.FeatureSet(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,21 +39,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FEATURESET']._serialized_start=197
   _globals['_FEATURESET']._serialized_end=734
   _globals['_UPLOADHEADER']._serialized_start=737
-  _globals['_UPLOADHEADER']._serialized_end=912
-  _globals['_UPLOADFEATURESREQUEST']._serialized_start=914
-  _globals['_UPLOADFEATURESREQUEST']._serialized_end=1028
-  _globals['_READFEATURESREQUEST']._serialized_start=1030
-  _globals['_READFEATURESREQUEST']._serialized_end=1088
-  _globals['_READHEADER']._serialized_start=1090
-  _globals['_READHEADER']._serialized_end=1186
-  _globals['_READFEATURESRESPONSE']._serialized_start=1188
-  _globals['_READFEATURESRESPONSE']._serialized_end=1299
-  _globals['_GETFEATURESETREQUEST']._serialized_start=1301
-  _globals['_GETFEATURESETREQUEST']._serialized_end=1344
-  _globals['_LISTFEATURESETSREQUEST']._serialized_start=1347
-  _globals['_LISTFEATURESETSREQUEST']._serialized_end=1512
-  _globals['_LISTFEATURESETSRESPONSE']._serialized_start=1514
-  _globals['_LISTFEATURESETSRESPONSE']._serialized_end=1603
-  _globals['_FEATURESERVICE']._serialized_start=1606
-  _globals['_FEATURESERVICE']._serialized_end=1945
+  _globals['_UPLOADHEADER']._serialized_end=928
+  _globals['_UPLOADFEATURESREQUEST']._serialized_start=930
+  _globals['_UPLOADFEATURESREQUEST']._serialized_end=1044
+  _globals['_READFEATURESREQUEST']._serialized_start=1046
+  _globals['_READFEATURESREQUEST']._serialized_end=1104
+  _globals['_READHEADER']._serialized_start=1106
+  _globals['_READHEADER']._serialized_end=1202
+  _globals['_READFEATURESRESPONSE']._serialized_start=1204
+  _globals['_READFEATURESRESPONSE']._serialized_end=1315
+  _globals['_GETFEATURESETREQUEST']._serialized_start=1317
+  _globals['_GETFEATURESETREQUEST']._serialized_end=1360
+  _globals['_LISTFEATURESETSREQUEST']._serialized_start=1363
+  _globals['_LISTFEATURESETSREQUEST']._serialized_end=1528
+  _globals['_LISTFEATURESETSRESPONSE']._serialized_start=1530
+  _globals['_LISTFEATURESETSRESPONSE']._serialized_end=1619
+  _globals['_FEATURESERVICE']._serialized_start=1622
+  _globals['_FEATURESERVICE']._serialized_end=1961
 # @@protoc_insertion_point(module_scope)

@@ -144,10 +144,15 @@ class UploadHeader(google.protobuf.message.Message):
     LABELS_FIELD_NUMBER: builtins.int
     TRAIN_COUNTS_FIELD_NUMBER: builtins.int
     HEAD_CLASSES_FIELD_NUMBER: builtins.int
+    BESIDE_FIELD_NUMBER: builtins.int
     TAGS_FIELD_NUMBER: builtins.int
     NOTE_FIELD_NUMBER: builtins.int
     name: builtins.str
     """A letter or digit, then letters, digits, dot, underscore, hyphen; at most 63. May be empty."""
+    beside: builtins.str
+    """The arrays come through a Unix socket of this name on which the client listens, in the folder of the store: a client
+    of the server's machine and user. Empty where they come as chunks in this stream.
+    """
     note: builtins.str
     @property
     def arrays(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.arrays_pb2.ArrayHeader]:
@@ -183,11 +188,12 @@ class UploadHeader(google.protobuf.message.Message):
         labels: penult_proto.v1.groups_pb2.Labels | None = ...,
         train_counts: collections.abc.Iterable[builtins.int] | None = ...,
         head_classes: collections.abc.Iterable[builtins.str] | None = ...,
+        beside: builtins.str = ...,
         tags: collections.abc.Iterable[builtins.str] | None = ...,
         note: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["labels", b"labels"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["arrays", b"arrays", "head_classes", b"head_classes", "labels", b"labels", "name", b"name", "note", b"note", "tags", b"tags", "train_counts", b"train_counts"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["arrays", b"arrays", "beside", b"beside", "head_classes", b"head_classes", "labels", b"labels", "name", b"name", "note", b"note", "tags", b"tags", "train_counts", b"train_counts"]) -> None: ...
 
 Global___UploadHeader: typing_extensions.TypeAlias = UploadHeader
 

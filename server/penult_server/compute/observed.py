@@ -7,7 +7,6 @@ from typing import Any
 import grpc
 
 from penult_proto.services import REQUEST_KEY, WAITED_KEY
-from penult_proto.upload_pieces import reading
 
 # grpc's handlers are untyped at this seam: a handler is a record of four optional functions.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -39,7 +38,7 @@ class Requests(grpc.ServerInterceptor):
 
         return make(
             numbered,
-            request_deserializer=reading(handler.request_deserializer),
+            request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 

@@ -9,7 +9,7 @@ from typing import IO, TypeAlias
 
 import grpc
 
-from penult_proto.services import CALLER_KEY, QUERY_KEY
+from penult_proto.services import CALLER_KEY, IDLE_KEY, QUERY_KEY
 from penult_proto.v1.jobs_pb2 import Progress
 from penult_proto.v1.pipes_pb2 import FromWorker, QueryProgress
 from penult_server import pipes
@@ -118,6 +118,11 @@ def query_of(context: grpc.ServicerContext) -> str:
 def user_of(context: grpc.ServicerContext) -> str:
     """The user for whom the front asks, in some form; empty if it does not say."""
     return _said(context, CALLER_KEY)
+
+
+def idle_seconds_of(context: grpc.ServicerContext) -> float:
+    """How long a stream may stand still; 0 is for ever."""
+    return float(_said(context, IDLE_KEY) or 0)
 
 
 def _said(context: grpc.ServicerContext, key: str) -> str:

@@ -5,16 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from penult_proto.arrays import AnyArray, numpy_dtype, shape_text
 from penult_proto.errors import ErrorKind
-from penult_proto.framing import Arrival, Chunk, announce, expect_end, gather, pieces
+from penult_proto.framing import Arrival, announce, expect_end, gather, pieces
 from penult_proto.limits import MOST_LABELS
-from penult_proto.upload_pieces import Piece, UploadMessage
 from penult_proto.v1 import arrays_pb2
 from penult_proto.v1 import features_pb2 as pb
 from penult_server.class_names import Classes, match_classes
+from penult_server.compute.arriving import AnyPiece, ArrayFill
 from penult_server.compute.upload_sizes import check_names, check_space
 from penult_server.errors import ServiceError, sent_by_client, unknown
 from penult_server.messages import feature_set_to_proto
@@ -39,31 +38,27 @@ EXPECTED_DTYPES = {
 
 
 @sent_by_client()
-def receive(root: Path, messages: Iterator[UploadMessage]) -> pb.FeatureSet:
-    """Store an upload.
+def receive(root: Path, header: pb.UploadHeader, pieces: Iterator[AnyPiece]) -> pb.FeatureSet:
+    """Store an upload, whose arrays come in pieces.
 
     `features` is the last array, so that its rows can be written and folded into the group moments as they
     come; the others, which are small, are held in memory.
     Raises ServiceError: INCOMPLETE_UPLOAD, INVALID_ARGUMENT, WRONG_SHAPE, WRONG_DTYPE, NOT_FINITE,
     LABEL_OUT_OF_RANGE, EMPTY_GROUP.
     """
-    first = next(messages, None)
-    if first is None or isinstance(first, Piece) or not first.HasField("header"):
-        raise ServiceError(ErrorKind.INCOMPLETE_UPLOAD, "an upload begins with its header; got none")
-    headers = list(first.header.arrays)
+    headers = list(header.arrays)
     _check_headers(headers)
-    check_names(first.header)
+    check_names(header)
     check_space(root, headers)
-    chunks = (message.chunk for message in messages)
-    small = gather(headers[:-1], chunks)
+    small = gather(headers[:-1], pieces)
     n, d = headers[-1].shape
-    labels = _labels(first.header.labels, small, has_labels=first.header.HasField("labels"))
-    masks = _masks(labels, small)
+    labels = _labels(header.labels, small, has_labels=header.HasField("labels"))
+    _check_masks(labels, small)
     row_id = small.get("row_id", np.arange(n, dtype=np.uint64))
     if len(np.unique(row_id)) != n:
         raise ServiceError(ErrorKind.INVALID_ARGUMENT, "row_id must be unique, got some of them twice", array="row_id")
     logits = small.get("logits")
-    head, notes = _head(small, labels, tuple(first.header.head_classes))
+    head, notes = _head(small, labels, tuple(header.head_classes))
     description = FeatureHeader(
         n_examples=n,
         n_features=d,
@@ -73,23 +68,22 @@ def receive(root: Path, messages: Iterator[UploadMessage]) -> pb.FeatureSet:
         head=head,
         feature_kind="uploaded",
         notes=notes,
-        train_shares=_train_shares(first.header.train_counts, labels),
+        train_shares=_train_shares(header.train_counts, labels),
     )
     a = small.get("a", np.zeros(n, dtype=np.int64))
+    held = small | {"a": a, "row_id": row_id}
+    features = ArrayFill(headers[-1], pieces)
     with FeatureWriter(root, description) as writer:
         at = 0
-        for block in _rows(headers[-1], chunks):
-            rows = slice(at, at + len(block))
-            writer.append(
-                features=block,
-                y=small["y"][rows],
-                a=a[rows],
-                row_id=row_id[rows],
-                logits=None if logits is None else logits[rows],
-                masks=None if masks is None else masks[rows],
-            )
-            at += len(block)
-        expect_end(chunks)
+        while at < n:
+            place = writer.place(n - at)
+            features.fill(place["features"])
+            rows = slice(at, at + len(place["features"]))
+            for name in place.keys() - {"features"}:
+                place[name][...] = held[name][rows]
+            writer.take(place)
+            at = rows.stop
+        expect_end(pieces)
         return feature_set_to_proto(writer.finish())
 
 
@@ -119,24 +113,6 @@ def send(root: Path, request: pb.ReadFeaturesRequest) -> Iterator[pb.ReadFeature
             for chunk in pieces(name, block, offset=offset):
                 yield pb.ReadFeaturesResponse(chunk=chunk)
             offset += block.nbytes
-
-
-def _rows(header: arrays_pb2.ArrayHeader, chunks: Iterator[Chunk]) -> Iterator[AnyArray]:
-    """An array as blocks of whole rows, whatever its pieces are; of pieces of whole rows nothing is copied.
-
-    Raises ArrayError.
-    """
-    arrival = Arrival(header)
-    width = header.shape[1]
-    row_bytes = width * arrival.dtype.itemsize
-    rest = b""
-    while not arrival.is_complete:
-        piece = arrival.take(next(chunks, None))
-        content = rest + bytes(piece) if rest else piece
-        n_rows = len(content) // row_bytes
-        rest = bytes(content[n_rows * row_bytes :])
-        if n_rows:
-            yield np.frombuffer(content, arrival.dtype, count=n_rows * width).reshape(n_rows, width)
 
 
 def _check_headers(headers: list[arrays_pb2.ArrayHeader]) -> None:
@@ -253,8 +229,8 @@ def _train_shares(counts: Sequence[int], labels: LabelNames) -> tuple[float, ...
     return tuple(count / total for count in counts)
 
 
-def _masks(labels: LabelNames, small: dict[str, AnyArray]) -> NDArray[np.bool_] | None:
-    """(N, M), or None; every column has a name of its own."""
+def _check_masks(labels: LabelNames, small: dict[str, AnyArray]) -> None:
+    """Every column of the masks (N, M) has a name of its own."""
     masks = small.get("masks")
     n_masks = 0 if masks is None else masks.shape[1]
     if n_masks != len(labels.masks) or len(set(labels.masks)) != n_masks or "" in labels.masks:
@@ -263,7 +239,6 @@ def _masks(labels: LabelNames, small: dict[str, AnyArray]) -> NDArray[np.bool_] 
             f"masks has {n_masks} columns, each needs a name of its own; got the names {list(labels.masks)}",
             array="masks",
         )
-    return masks
 
 
 def _head(

@@ -16,7 +16,6 @@ import grpc
 from penult_kernels.products import spread_over
 from penult_proto.errors import STATUS_CODES, ErrorKind
 from penult_proto.limits import MESSAGE_OPTIONS
-from penult_proto.upload_pieces import UploadMessage
 from penult_proto.v1 import (
     diagnostics_pb2,
     diagnostics_pb2_grpc,
@@ -35,6 +34,7 @@ from penult_proto.v1 import (
 from penult_proto.v1.pipes_pb2 import ComputeReady, ComputeStats, FromWorker, Pulse, Residents, ToWorker
 from penult_server import pipes
 from penult_server.compute import warming
+from penult_server.compute.arriving import SentPiece, pieces_beside
 from penult_server.compute.backend import Backend, choose_backend
 from penult_server.compute.diagnostics.diagnose import diagnose
 from penult_server.compute.groupings import transfer as grouping_transfer
@@ -54,7 +54,7 @@ from penult_server.compute.ports import PINGS, open_port
 from penult_server.compute.refits.evaluation import evaluate, evaluate_mixtures
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.queue import RefitQueue
-from penult_server.compute.reporting import Reporter, ReportPipe, query_of, user_of
+from penult_server.compute.reporting import Reporter, ReportPipe, idle_seconds_of, query_of, user_of
 from penult_server.compute.rows.resident import ResidentFeatures
 from penult_server.compute.spectra.coordinates import read_coordinates
 from penult_server.compute.spectra.descriptors import compute_descriptors, compute_principal_angles
@@ -178,9 +178,16 @@ class Worker(
             context, lambda check, progress: evaluate_mixtures(request, self._material, check, progress)
         )
 
-    def UploadFeatures(self, request_iterator: Iterator[UploadMessage], context: Context) -> features_pb2.FeatureSet:
+    def UploadFeatures(
+        self, request_iterator: Iterator[features_pb2.UploadFeaturesRequest], context: Context
+    ) -> features_pb2.FeatureSet:
         try:
-            stored = receive(self._root, request_iterator)
+            header = next(request_iterator).header
+            if header.beside:
+                with pieces_beside(Path(header.beside), idle_seconds_of(context)) as pieces:
+                    stored = receive(self._root, header, pieces)
+            else:  # the front is on another machine
+                stored = receive(self._root, header, (SentPiece(one.chunk) for one in request_iterator))
             give_back_much()
             return stored
         except Exception as error:  # the seam, see `refuse`

@@ -252,7 +252,7 @@ class Server:
         server = grpc.aio.server(interceptors=interceptors, options=OPTIONS)
         registry, compute = self._registry, self._compute
         resolver = Resolver(registry, self._settings.root, NamedFiles(self._settings))
-        features = FeatureServicer(registry, compute, self._queue.quotas)
+        features = FeatureServicer(self._settings, registry, compute, self._queue.quotas)
         storage = StorageServicer(self._settings.root, registry, compute)
         catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogServicer(registry), server)
         checkpoints = CheckpointServicer(self._settings.root, registry, self._queue)

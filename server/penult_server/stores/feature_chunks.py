@@ -63,14 +63,26 @@ class Chunks:
         """Take rows of every array, which are copied. Raises what a work raised of rows that came before."""
         n, taken = len(next(iter(rows.values()))), 0
         while taken < n:
-            memory = self._memory()
-            now = min(n - taken, self._capacity - self._n_waiting)
+            place = self.place(n - taken)
+            now = len(next(iter(place.values())))
             for name, values in rows.items():
-                memory[name][self._n_waiting : self._n_waiting + now] = values[taken : taken + now]
+                place[name][...] = values[taken : taken + now]
             taken += now
-            self._n_waiting += now
-            if self._n_waiting == self._capacity:
-                self._hand_over()
+            self.take(now)
+
+    def place(self, n_rows: int) -> dict[str, NDArray[Any]]:
+        """Memory for up to `n_rows` of the next rows, at least one, of every array; `take` says that they are there.
+
+        Raises what a work raised of rows that came before.
+        """
+        first = self._n_waiting
+        return {name: values[first : first + n_rows] for name, values in self._memory().items()}
+
+    def take(self, n_rows: int) -> None:
+        """Take rows whose arrays were put where `place` said."""
+        self._n_waiting += n_rows
+        if self._n_waiting == self._capacity:
+            self._hand_over()
 
     def finish(self) -> None:
         """Hand over the rows that wait, and return when all works are through. Raises what a work raised."""

@@ -6,9 +6,10 @@ not compressed: float features gain little and reading them is the service's hot
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,14 @@ class FeatureWriter:
     ) -> None:
         """Add rows, as `ChunkWriter.append` does. Raises ServiceError as it does."""
         self._rows.append(features=features, y=y, a=a, row_id=row_id, logits=logits, attributes=attributes, masks=masks)
+
+    def place(self, n_rows: int) -> dict[str, NDArray[Any]]:
+        """Memory to be filled with up to `n_rows` of the next rows, at least one, of every array; then `take` them."""
+        return self._rows.place(n_rows)
+
+    def take(self, place: Mapping[str, NDArray[Any]]) -> None:
+        """Take the rows that were put into a `place`, all of it. Raises ServiceError as `append` does."""
+        self._rows.take(place)
 
     def finish(self, *, extract_rate: float = 0.0) -> FeatureManifest:
         """Write the rest, flush everything to the disk and give the set its place.

@@ -84,8 +84,7 @@ def sent(
 
     try:
         with uploading(card.name, progress) as transfer:
-            call = connection.stubs.upload_features
-            return connection.upload(call, lambda: transfer.counted(messages()), timeout=timeout)
+            return connection.upload_arrays(lambda: transfer.counted(messages()), timeout=timeout)
     except Exception:
         if failures:
             raise failures[0] from None

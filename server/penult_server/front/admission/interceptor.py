@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import grpc
 
 from penult_proto.errors import ErrorKind
-from penult_server.errors import ServiceError
+from penult_server.errors import ServiceError, idle_upload
 from penult_server.front.admission.calls import Calls
 from penult_server.front.admission.limits import LANES
 
@@ -42,11 +42,7 @@ async def flowing(requests: AsyncIterator[Any], idle_seconds: float) -> AsyncIte
             async with asyncio.timeout(idle_seconds):
                 request = await anext(iterator, None)
         except TimeoutError:
-            raise ServiceError(
-                ErrorKind.DEADLINE_EXCEEDED,
-                f"nothing of the upload came for {idle_seconds:g} seconds; nothing was stored, upload again",
-                idle_seconds=idle_seconds,
-            ) from None
+            raise idle_upload(idle_seconds) from None
         if request is None:
             return
         yield request

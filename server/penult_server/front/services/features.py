@@ -1,30 +1,31 @@
 """FeatureService: the registry's part is done here, the bytes are passed to and from the compute worker."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
 
-import grpc
+import grpc.aio
 
 from penult_proto.errors import ErrorKind
-from penult_proto.upload_pieces import Piece, UploadMessage, upload_call
+from penult_proto.upload_pieces import Piece, UploadMessage
 from penult_proto.v1 import features_pb2 as pb
 from penult_proto.v1 import features_pb2_grpc
 from penult_server.errors import ServiceError
 from penult_server.front.guard import Context
 from penult_server.front.queries.cards import checked, page_length, user_of
 from penult_server.front.registry_thread import Registry
+from penult_server.front.uploads import own_socket, upload_beside, upload_streamed, upload_through
 from penult_server.front.users.quotas import Quotas
 from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.registry.long_text import text_of
-
-T = TypeVar("T")
+from penult_server.settings import Settings
 
 
 class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
     """Upload, read, list, get."""
 
-    def __init__(self, registry: Registry, compute: ComputeWorkers, quotas: Quotas) -> None:
+    def __init__(self, settings: Settings, registry: Registry, compute: ComputeWorkers, quotas: Quotas) -> None:
+        self._root = settings.root
+        self._idle_seconds = settings.idle_seconds
         self._quotas = quotas
         self._registry = registry
         self._compute = compute
@@ -38,34 +39,22 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         user = user_of(context)
         given = checked("feature set", user=user, name=header.name, tags=header.tags, note=header.note)
 
-        refused: list[ServiceError] = []
-        is_told = asyncio.Event()
-        telling: list[asyncio.Task[None]] = []
-
-        async def messages() -> AsyncIterator[UploadMessage]:
-            yield first
-            try:
-                async for message in until(is_told, request_iterator):
-                    yield message
-            except ServiceError as error:
-                # The worker is told that the stream ends: for one that fails, gRPC would wait until the deadline.
-                refused.append(error)
-
-        def begin(channel: grpc.aio.Channel) -> Any:
-            call: Any = upload_call(channel)(messages())
-            telling.append(asyncio.ensure_future(told(call, is_told)))
-            return call
-
-        try:
-            stored = await self._compute.pass_on(begin)
-        finally:
-            for task in telling:
-                task.cancel()
-            if refused:
-                raise refused[0]
+        stored = await self._compute.pass_on(self._sending(header, request_iterator))
         # Answered only now: the arrays are on disk and verified, and this commit makes them known.
         text = await asyncio.to_thread(text_of, stored)
         return await self._registry.run(self._registry.catalog.add_feature_set, stored, given, text)
+
+    def _sending(
+        self, header: pb.UploadHeader, pieces: AsyncIterator[UploadMessage]
+    ) -> Callable[[grpc.aio.Channel], Awaitable[pb.FeatureSet]]:
+        """How the arrays get to a worker. Raises ServiceError (INVALID_ARGUMENT) for a socket that it cannot read."""
+        ours = self._compute.new_socket()
+        if header.beside:
+            theirs = own_socket(self._root, header.beside, is_near=ours is not None)
+            return lambda channel: upload_beside(channel, header, theirs, self._idle_seconds)
+        if ours is None:
+            return lambda channel: upload_streamed(channel, header, pieces)
+        return lambda channel: upload_through(channel, header, pieces, ours, self._idle_seconds)
 
     async def ReadFeatures(
         self, request: pb.ReadFeaturesRequest, context: Context
@@ -87,28 +76,3 @@ class FeatureServicer(features_pb2_grpc.FeatureServiceServicer):
         limit = page_length(request.limit if request.HasField("limit") else None)
         found, next_page = await self._registry.run(self._registry.catalog.feature_set_page, request, limit)
         return pb.ListFeatureSetsResponse(feature_sets=found, next_page=next_page)
-
-
-async def told(call: "grpc.aio.Call", is_told: asyncio.Event) -> None:
-    """Set the event once the worker has said anything of a call."""
-    try:
-        await call.initial_metadata()
-    finally:
-        is_told.set()
-
-
-async def until(is_over: asyncio.Event, messages: AsyncIterator[T]) -> AsyncIterator[T]:
-    """The same messages, up to the event, also while the next one does not come."""
-    iterator, over = aiter(messages), asyncio.ensure_future(is_over.wait())
-    following: asyncio.Future[T | None] | None = None
-    try:
-        while True:
-            following = asyncio.ensure_future(anext(iterator, None))
-            await asyncio.wait({following, over}, return_when=asyncio.FIRST_COMPLETED)
-            if over.done() or (message := following.result()) is None:
-                return
-            yield message
-    finally:
-        over.cancel()
-        if following is not None:
-            following.cancel()

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -91,6 +92,15 @@ class ComputeProcess:
         """Start the worker; `channel` waits for it. Raises ServiceError where its socket finds no place."""
         self._host = host_of(self._settings, self._share)
         self._keeper = asyncio.create_task(self._keep())
+
+    def new_socket(self) -> Path | None:
+        """A path for a socket from which a worker is to read; None where it is on another machine.
+
+        Raises ValueError where it was not started.
+        """
+        if self._host is None:
+            raise ValueError("it has no place yet")
+        return self._host.new_socket()
 
     async def stop(self) -> None:
         """End the worker."""

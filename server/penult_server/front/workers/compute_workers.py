@@ -6,6 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import grpc
@@ -120,6 +121,10 @@ class ComputeWorkers:
             async with aclosing(self.workers[number].relay(begin)) as messages:
                 async for message in messages:
                     yield message
+
+    def new_socket(self) -> Path | None:
+        """A path for a socket of this process alone, from which a worker can read; None for workers elsewhere."""
+        return self.workers[0].new_socket()
 
     def forget(self, digest: str) -> None:
         """Tell the workers that a feature set was deleted."""

@@ -1,6 +1,8 @@
 """Where a compute worker runs, on this machine or on a node of a cluster: how it is started, and how it is called."""
 
 import os
+import secrets
+from pathlib import Path
 from typing import Protocol
 
 import grpc
@@ -38,6 +40,10 @@ class Host(Protocol):
 
     def channel(self, ready: ComputeReady) -> grpc.aio.Channel:
         """A channel to the worker that has started."""
+        ...
+
+    def new_socket(self) -> Path | None:
+        """A path for a socket from which the worker can read; None where it is on another machine."""
         ...
 
     def close(self) -> None:
@@ -78,6 +84,9 @@ class OwnMachine:
     def channel(self, ready: ComputeReady) -> grpc.aio.Channel:
         return grpc.aio.insecure_channel(self._socket, options=MESSAGE_OPTIONS)
 
+    def new_socket(self) -> Path:
+        return self._folder.path / f"{secrets.token_hex(6)}.up"
+
     def close(self) -> None:
         self._folder.remove()
 
@@ -101,6 +110,9 @@ class ClusterNode:
 
     def channel(self, ready: ComputeReady) -> grpc.aio.Channel:
         return self._pair.channel(ready.address)
+
+    def new_socket(self) -> None:
+        return None
 
     def close(self) -> None: ...
 

@@ -10,6 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
+from penult_server.compute_environment import job_environment
 from penult_server.front.observed.metrics import WORKER_STARTS
 from penult_server.front.workers.forked import ForkedWorker, fork_worker
 from penult_server.front.workers.processes import Worker, start_process, stop_process
@@ -97,7 +98,7 @@ class JobWorkers:
             return await self._start("forker", stdin=theirs.fileno()), ours
 
     async def _start(self, *arguments: str, stdin: int = asyncio.subprocess.PIPE) -> asyncio.subprocess.Process:
-        module, variables = "penult_server.jobs.worker", caches(os.environ, self._root)
+        module, variables = "penult_server.jobs.worker", caches(os.environ, self._root) | job_environment(os.environ)
         return await start_process(module, *arguments, log=self.log, variables=variables, stdin=stdin)
 
     def _keep_forker(self) -> None:

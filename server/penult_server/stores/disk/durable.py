@@ -18,6 +18,8 @@ STAGING_PREFIX = ".staging-"
 SAFETENSORS_PREFIX = ".tmp"
 """How safetensors names a file that it writes, before it has the name that was asked for."""
 
+LARGE_FILE = 2**20
+"""Bytes of a file from which it is flushed by itself, and its digest computed meanwhile; small ones go together."""
 FLUSHED_AT_ONCE = 8
 """Files or directories of one tree that are flushed at the same time."""
 
@@ -89,8 +91,14 @@ def write_synced(path: Path, content: memoryview) -> str:
     """Write a new file, flush it, and return its sha256 (hex); its name is not flushed yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    sync_path(path)
-    return hashlib.sha256(content).hexdigest()
+    if len(content) < LARGE_FILE:
+        sync_path(path)
+        return hashlib.sha256(content).hexdigest()
+    with ThreadPoolExecutor(1, thread_name_prefix="flush") as pool:
+        flushed = pool.submit(sync_path, path)
+        digest = hashlib.sha256(content).hexdigest()
+        flushed.result()
+    return digest
 
 
 def sync_tree(directory: Path) -> None:

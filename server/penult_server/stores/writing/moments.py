@@ -9,7 +9,6 @@ import numpy as np
 
 from penult_kernels.moments.accumulation import MomentAccumulator
 from penult_kernels.moments.partials import Partial, clear_unused, empty_partial, merge_into
-from penult_kernels.products import n_threads
 from penult_server.stores.feature_chunks import Chunk
 from penult_server.stores.places.store import Attempt, Written
 from penult_server.stores.ranges import Range, ranges_of
@@ -36,8 +35,6 @@ class RangeMoments:
             labels.n_groups,
             header.n_features,
             dtype=np.dtype(header.dtype),
-            # Rows come, are written and hashed at the same time: on two cores nothing is left for a second product.
-            at_once=max(1, n_threads() - 1),
         )
 
     def fold(self, chunk: Chunk) -> None:

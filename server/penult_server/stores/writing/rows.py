@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.stores.disk.durable import LARGE_FILE
 from penult_server.stores.feature_chunks import Chunk, Chunks
 from penult_server.stores.places.store import Attempt, Written
 from penult_server.stores.writing.header import (
@@ -103,6 +104,15 @@ class ChunkWriter:
         self._check(rows)
         self._chunks.add(rows)
 
+    def place(self, n_rows: int) -> dict[str, NDArray[Any]]:
+        """Memory to be filled with up to `n_rows` of the next rows, at least one, of every array; then `take` them."""
+        return self._chunks.place(n_rows)
+
+    def take(self, place: Mapping[str, NDArray[Any]]) -> None:
+        """Take the rows that were put into a `place`, all of it. Raises ServiceError as `append` does."""
+        self._check(place)
+        self._chunks.take(len(place["features"]))
+
     def finish(self) -> WrittenRows:
         """Write the rest. Raises ServiceError (INCOMPLETE_UPLOAD) when rows are missing, or too many."""
         if self._chunks.n_rows != self._n_rows:
@@ -116,7 +126,7 @@ class ChunkWriter:
         counts = tuple(int(count) for count in self._counts)
         return WrittenRows(first=self._first, n_rows=self._n_rows, files=self._files, group_counts=counts)
 
-    def _check(self, rows: dict[str, NDArray[np.generic]]) -> None:
+    def _check(self, rows: Mapping[str, NDArray[Any]]) -> None:
         header, n = self._header, len(rows["features"])
         expected = {name: (n, *shape) for name, shape in row_shapes(header).items()}
         for name in {*expected, *rows}:
@@ -137,7 +147,8 @@ class ChunkWriter:
     def _write(self, chunk: Chunk) -> None:
         for name, values in chunk.memory.items():
             key = chunk_key(name, chunk.index, values.ndim)
-            self._files[key] = self._attempt.put(key, values, flush=True)
+            # Small files wait for the commit, which flushes many at a time.
+            self._files[key] = self._attempt.put(key, values, flush=values.nbytes >= LARGE_FILE)
         g = group_index(chunk.rows["y"], chunk.rows["a"], self._header.labels)
         self._counts += np.bincount(g, minlength=len(self._counts))
 

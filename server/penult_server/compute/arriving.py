@@ -82,7 +82,7 @@ class ArrayFill:
             self._n_left -= now
             wanted = wanted[now:]
 
-    def _next(self) -> ArrivingPiece:
+    def _next(self) -> AnyPiece:
         piece = self._piece = next(self._pieces, None)
         if piece is None:
             raise self._arrival.cut()

@@ -108,7 +108,7 @@ def test_a_sender_that_stands_still_is_not_waited_for(tmp_path):
 @pytest.mark.parametrize("name", ["../door", "server.json", "/tmp/door", ".staging-" + "0" * 32, "\0"])
 def test_no_client_names_another_socket(client, tmp_path, name):
     with pytest.raises(ServiceError, match="beside must name a socket"):
-        uploads.own_socket(client.connection.root, name)
+        uploads.own_socket(client.connection.root, name, is_near=True)
     request = UploadFeaturesRequest(header={"beside": name})
     with pytest.raises(penult.InvalidRequest, match="beside must name a socket"):
         client.connection.upload(client.connection.stubs.upload_features, lambda: iter([request]), timeout=60)

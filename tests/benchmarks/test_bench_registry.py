@@ -4,9 +4,8 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from running_server import RunningServer
 from turns import seconds_in_turns
-
-from conftest import RunningServer
 
 
 def test_a_stored_answer_from_postgres(postgres_url: str, tmp_path: Path, at_full_size: bool) -> None:

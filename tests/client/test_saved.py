@@ -31,6 +31,8 @@ ARRAYS = {np.float64: np.float64, np.float32: np.float32, np.int64: np.int64, np
 def values(hint: Any) -> st.SearchStrategy:
     """Values of a field's type."""
     origin, arguments = get_origin(hint), get_args(hint)
+    if (alias := getattr(origin, "__value__", None)) is not None:  # NDArray, from Python 3.12 on
+        return values(alias[arguments])
     if hint is Note:
         return st.builds(Note, TEXTS, TEXTS)
     if isinstance(hint, type) and is_dataclass(hint):

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from moto_s3 import CREDENTIALS, MotoS3
 from postgres_server import Postgres, name_of
+from running_server import RunningServer
 
 import penult
-from conftest import RunningServer
 from penult_proto.v1 import jobs_pb2
 from penult_server.stores.places.bucket.entries import decoded
 from penult_server.stores.places.opening import store_of

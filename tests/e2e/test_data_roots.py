@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from made_tables import make_table
+from running_server import RunningServer
 
 import penult
-from conftest import RunningServer, make_table
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from postgres_server import PASSWORD
+from running_server import RunningServer
 from server_processes import until
 
 import penult
-from conftest import RunningServer
 from penult.cli.main import main as penult_command
 from penult_proto.v1 import jobs_pb2
 from penult_server.upkeep.command import main as store_command

@@ -1,5 +1,6 @@
 """A store with everything in it: damaged in every way and never silently, backed up, restored, rebuilt, freed."""
 
+import contextlib
 import json
 import os
 import random
@@ -217,7 +218,7 @@ def test_an_edit_of_any_column_of_the_registry_is_told(copy):
     whole = path.read_bytes()
     for table in TABLES.values():
         for column in table.columns:
-            with sqlite3.connect(path) as connection:
+            with contextlib.closing(sqlite3.connect(path)) as connection, connection:
                 keys = ", ".join(table.key)
                 value, *row = connection.execute(f"SELECT {column}, {keys} FROM {table.table} LIMIT 1").fetchone()
                 where = " AND ".join(f"{key} = ?" for key in table.key)
@@ -248,7 +249,7 @@ def edited(value: object) -> object:
 )
 def test_an_edited_row_is_never_used(copy, which):
     column = "given" if which == "name" else "message"
-    with sqlite3.connect(copy / "penult.db") as connection:
+    with contextlib.closing(sqlite3.connect(copy / "penult.db")) as connection, connection:
         for (value,) in connection.execute(f"SELECT DISTINCT {column} FROM {which}").fetchall():
             connection.execute(f"UPDATE {which} SET {column} = ? WHERE {column} = ?", (edited(value), value))
     connection.close()
@@ -274,7 +275,7 @@ def test_an_edited_row_is_never_used(copy, which):
 
 
 def test_a_token_whose_row_was_edited_opens_nothing(copy):
-    with sqlite3.connect(copy / "penult.db") as connection:
+    with contextlib.closing(sqlite3.connect(copy / "penult.db")) as connection, connection:
         connection.execute("UPDATE token SET role = 'admin'")
     connection.close()
     database = Database(copy / "penult.db")
@@ -365,7 +366,7 @@ def test_a_registry_is_rebuilt_from_manifests_alone(copy, before):
 
 
 def test_a_damaged_row_is_forgotten_and_comes_back_from_its_manifest(copy, before):
-    with sqlite3.connect(copy / "penult.db") as connection:
+    with contextlib.closing(sqlite3.connect(copy / "penult.db")) as connection, connection:
         connection.execute("UPDATE feature_set SET message = replace(message, 'dark', 'DARK')")
         connection.execute("UPDATE card SET note = 'x' WHERE kind = 'run'")
         connection.execute("UPDATE result SET message = CAST('wrong' AS BLOB) WHERE kind = 'spectra'")

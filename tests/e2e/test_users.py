@@ -16,9 +16,9 @@ from typing import TypeVar
 import grpc
 import numpy as np
 import pytest
+from running_server import RunningServer
 
 import penult
-from conftest import RunningServer
 from penult.certificates import make_certificate
 from penult_proto.roles import Role
 from penult_server.registry.database import Database

@@ -32,7 +32,7 @@ VERSION_5 = VERSION_1.with_name("version_5.sql")
 
 
 def contents(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return {table: sorted(connection.execute(f"SELECT * FROM {table}"), key=str) for table in tables}
 
@@ -40,7 +40,7 @@ def contents(path: Path) -> dict[str, list[tuple[object, ...]]]:
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     path = tmp_path / "penult.db"
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(VERSION_1.read_text())
     return path
 
@@ -56,7 +56,7 @@ def test_every_row_of_version_1_is_there_afterwards(old: Path):
         (name, id) for kind, name, id, _ in after["name"] if kind == "feature_set"
     }
     assert "feature_name" not in after
-    with sqlite3.connect(old) as connection:
+    with contextlib.closing(sqlite3.connect(old)) as connection, connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
         assert connection.execute("PRAGMA user_version").fetchone() == (LAST_VERSION,)
@@ -113,7 +113,7 @@ def test_an_old_registry_and_a_new_one_have_one_schema(old: Path, tmp_path: Path
     def schema(path: Path) -> dict[str, object]:
         Database(path).close()
         found: dict[str, object] = {}
-        with sqlite3.connect(path) as connection:
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
             found |= connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
             for name, strict, wr in connection.execute("SELECT name, strict, wr FROM pragma_table_list").fetchall():
                 rows = connection.execute(f"PRAGMA table_xinfo({name})").fetchall()
@@ -255,7 +255,7 @@ assert not any(name.partition(".")[0] in ("alembic", "psycopg") for name in sys.
 
 def test_a_registry_of_a_later_revision_is_refused(tmp_path: Path):
     Database(tmp_path / "penult.db").close()
-    with sqlite3.connect(tmp_path / "penult.db") as connection:
+    with contextlib.closing(sqlite3.connect(tmp_path / "penult.db")) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '0999'")
     connection.close()
     with pytest.raises(ServiceError, match=f"has schema 0999, this server knows up to {HEAD}"):
@@ -286,7 +286,7 @@ def test_a_registry_without_groupings_gets_them(old: Path):
 
 def test_a_damaged_row_of_an_earlier_version_is_not_hidden_by_the_step_to_the_next(old: Path):
     of_version(old, 4)
-    with sqlite3.connect(old) as connection:
+    with contextlib.closing(sqlite3.connect(old)) as connection, connection:
         connection.execute("UPDATE run SET created = created + 1")
     with pytest.raises(ServiceError, match="is altered"):
         Database(old)
@@ -349,10 +349,10 @@ def test_manifests_of_an_earlier_version_are_given_digests_once(old: Path, caplo
 
 def test_a_row_that_was_altered_is_not_given_a_new_digest_by_an_upgrade(old: Path):
     Database(old).close()
-    with sqlite3.connect(old) as connection:
+    with contextlib.closing(sqlite3.connect(old)) as connection, connection:
         connection.execute("UPDATE run SET message = message || ' '")
     connection.close()
-    with sqlite3.connect(old) as connection:
+    with contextlib.closing(sqlite3.connect(old)) as connection, connection:
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
     connection.close()
     with pytest.raises(ServiceError, match=r"run .* in the registry is altered"):

@@ -1,5 +1,6 @@
 """Tokens of users in a registry, the commands that make and end them, and a root that is its owner's alone."""
 
+import contextlib
 import json
 import logging
 import os
@@ -113,7 +114,7 @@ def test_the_commands(root, capsys):
 def test_a_server_of_another_version_is_left_alone(root, capsys):
     lock = RootLock(root, patience=0)
     assert run(root, "list") == 0
-    with sqlite3.connect(root / "penult.db") as connection:
+    with contextlib.closing(sqlite3.connect(root / "penult.db")) as connection, connection:
         connection.execute("PRAGMA user_version = 2")
     assert run(root, "list") == 1
     assert "start the server anew with this version" in capsys.readouterr().err

@@ -26,6 +26,7 @@ mine = client.features.upload(
     attribute="ground",
     attribute_values=["grass", "gravel"],
     name="mine",
+    progress=False,  # shown after a second, which a busy machine needs to start its worker
 )
 mine""",
     "spectra": 'spectra = client.spectra(mine, by="group", top_k=10)\nspectra',

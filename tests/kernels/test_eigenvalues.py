@@ -122,7 +122,8 @@ def test_a_full_decomposition_states_its_error(backend):
     for vectors in (False, True):
         found = decompose_fully(symmetric, 60, vectors=vectors)
         error = np.abs(to_host(found.values) - eigenvalues)
-        assert np.all(error <= to_host(found.residuals) + 1e-10)
+        # The matrix itself has these eigenvalues to within the rounding of its entries.
+        assert np.all(error <= to_host(found.residuals) + 4 * np.finfo(float).eps * eigenvalues.max())
         assert to_host(found.residuals).max() < 1e-7
 
 

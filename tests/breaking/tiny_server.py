@@ -81,7 +81,8 @@ class ThreadWorker:
         return False
 
     def close(self) -> None:
-        """Its input; the thread ends by itself."""
+        """Its input: a process would end at once, the thread does where it asks whether it goes on."""
+        self._channel.cancel()
 
     def kill(self) -> None:
         self.close()

@@ -101,7 +101,9 @@ def test_a_machine_looks_at_its_root_and_at_the_registry(tmp_path):
 
 def test_an_address_of_a_registry_has_no_password(monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    doctor = pytest.importorskip("penult_server.cluster.doctor")
+    pytest.importorskip("ray")
+    from penult_server.cluster import doctor
+
     assert doctor.address_of("postgresql://user:secret@db.lab/penult") == ("db.lab", 5432)
     assert doctor.address_of("postgresql+psycopg://db.lab:7000/penult") == ("db.lab", 7000)
     assert doctor.address_of("") is doctor.address_of("postgresql:///penult?host=/run/postgresql") is None
@@ -109,7 +111,9 @@ def test_an_address_of_a_registry_has_no_password(monkeypatch):
 
 def test_a_node_that_cannot_read_the_store_gets_no_compute_worker(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    check_place = pytest.importorskip("penult_server.cluster.compute_bridge").check_place
+    pytest.importorskip("ray")
+    from penult_server.cluster.compute_bridge import check_place
+
     said = {"versions": on_nodes.versions(), "host": "seven", "sees": True}
     check_place(tmp_path, said)
     with pytest.raises(ServiceError, match="node seven does not see the server's root") as error:

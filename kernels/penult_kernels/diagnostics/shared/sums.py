@@ -1,5 +1,6 @@
 """Sums of rows and of their squares by cell under every weighting, in one pass: means, traces and norms follow."""
 
+from abc import ABC, abstractmethod
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +13,7 @@ from penult_kernels.diagnostics.shared.context import Block, Context
 Floats = NDArray[np.float64]
 
 
-class CellSums:
+class CellSums(ABC):
     """By cell and weighting: sum of w, of w^2, of w x, and of w |x|^2, x a row as `transform` gives it.
 
     Each weighting is a column of a product with the rows of a cell, so that R of them cost R n D multiplications.
@@ -29,9 +30,9 @@ class CellSums:
         self.square: Floats = np.zeros((draws.count, n_cells))
         self._sums: list[Array | None] = [None] * n_cells
 
+    @abstractmethod
     def transform(self, z: Array) -> tuple[Array, NDArray[np.bool_] | None]:
         """(n, D) rows to be summed, and which of them count; all where None."""
-        raise NotImplementedError
 
     def add(self, block: Block) -> None:
         """Take in some rows."""

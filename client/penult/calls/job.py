@@ -74,6 +74,11 @@ class Job(Generic[T]):
         return self._message.id
 
     @property
+    def spec(self) -> jobs_pb2.JobSpec:
+        """The request as the server has it, every default filled in."""
+        return self._message.spec
+
+    @property
     def kind(self) -> str:
         """What kind of work it is."""
         return self._message.spec.WhichOneof("kind") or ""
@@ -107,6 +112,29 @@ class Job(Generic[T]):
     def created(self) -> datetime | None:
         """When it was asked for."""
         return decode.time(self._message.created)
+
+    @property
+    def started(self) -> datetime | None:
+        """When its last attempt was started; None before that."""
+        return decode.time(self._message.started)
+
+    @property
+    def finished(self) -> datetime | None:
+        """When it ended; None before that."""
+        return decode.time(self._message.finished)
+
+    @property
+    def last_seq(self) -> int:
+        """Number of its newest event at the last `refresh`."""
+        return self._message.last_seq
+
+    @property
+    def fraction(self) -> float:
+        """How much of it is done, 0 to 1, as far as it says so; 1 once it has succeeded."""
+        if self.state == "succeeded":
+            return 1.0
+        progress = self._message.progress
+        return min(1.0, max(0.0, progress.done / progress.total)) if progress.total > 0 else 0.0
 
     @property
     def state(self) -> JobState:

@@ -14,6 +14,7 @@ from penult.arguments.coerce import seconds
 from penult.calls.waiting.bars import Watcher, watcher_of
 from penult.calls.waiting.interrupts import told
 from penult.connection.rpc import Connection
+from penult.connection.scope import sleep
 from penult.display.html import card as html_card
 from penult.display.html import pairs
 from penult.display.names import one_line
@@ -312,7 +313,7 @@ class Job(Generic[T]):
                 if time.monotonic() - last_message > PATIENCE:
                     raise
             pause = min(2.0, 2 * pause)
-            time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
+            sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
 
     def _watch(self, watcher: Watcher, deadline: float | None) -> None:
         """Follow one stream of events to its end."""

@@ -41,7 +41,7 @@ class Session:
     histories: dict[str, tuple[int, list[EpochMetrics]]] = field(
         default_factory=dict[str, tuple[int, list[EpochMetrics]]]
     )
-    """What is known of jobs that were looked at: number of the newest event that is known, and the metrics among them."""
+    """What is known of jobs that were looked at: the number of the newest event, and the metrics so far."""
     recent: dict[str, tuple[float, Any]] = field(default_factory=dict[str, tuple[float, Any]])
     lock: threading.Lock = field(default_factory=threading.Lock)
 

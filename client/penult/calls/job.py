@@ -14,6 +14,7 @@ from penult.arguments.coerce import seconds
 from penult.calls.waiting.bars import Watcher, watcher_of
 from penult.calls.waiting.interrupts import told
 from penult.connection.rpc import Connection
+from penult.connection.scope import sleep
 from penult.display.html import card as html_card
 from penult.display.html import pairs
 from penult.display.names import one_line
@@ -74,6 +75,11 @@ class Job(Generic[T]):
         return self._message.id
 
     @property
+    def spec(self) -> jobs_pb2.JobSpec:
+        """The request as the server has it, every default filled in."""
+        return self._message.spec
+
+    @property
     def kind(self) -> str:
         """What kind of work it is."""
         return self._message.spec.WhichOneof("kind") or ""
@@ -107,6 +113,29 @@ class Job(Generic[T]):
     def created(self) -> datetime | None:
         """When it was asked for."""
         return decode.time(self._message.created)
+
+    @property
+    def started(self) -> datetime | None:
+        """When its last attempt was started; None before that."""
+        return decode.time(self._message.started)
+
+    @property
+    def finished(self) -> datetime | None:
+        """When it ended; None before that."""
+        return decode.time(self._message.finished)
+
+    @property
+    def last_seq(self) -> int:
+        """Number of its newest event at the last `refresh`."""
+        return self._message.last_seq
+
+    @property
+    def fraction(self) -> float:
+        """How much of it is done, 0 to 1, as far as it says so; 1 once it has succeeded."""
+        if self.state == "succeeded":
+            return 1.0
+        progress = self._message.progress
+        return min(1.0, max(0.0, progress.done / progress.total)) if progress.total > 0 else 0.0
 
     @property
     def state(self) -> JobState:
@@ -284,7 +313,7 @@ class Job(Generic[T]):
                 if time.monotonic() - last_message > PATIENCE:
                     raise
             pause = min(2.0, 2 * pause)
-            time.sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
+            sleep(pause if deadline is None else max(0.0, min(pause, deadline - time.monotonic())))
 
     def _watch(self, watcher: Watcher, deadline: float | None) -> None:
         """Follow one stream of events to its end."""

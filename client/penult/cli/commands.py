@@ -8,7 +8,7 @@ from importlib.metadata import version
 import click
 from click.shell_completion import shell_complete
 
-from penult.cli import exporting, finding, published, questions, setting_up
+from penult.cli import exporting, finding, looking, published, questions, setting_up
 from penult.cli.printing import COMPLETION
 from penult.cli.setting_up import FAILED
 from penult.cli.stored import deleting
@@ -56,7 +56,7 @@ COLLECTIONS = (DATASETS, RUNS, CHECKPOINTS, FEATURES, GROUPINGS, RESULTS, JOBS)
 WORK = (finetune, sweep, extract)
 for command in (
     *(*WORK, *questions.COMMANDS, *finding.COMMANDS, *exporting.COMMANDS, *published.COMMANDS),
-    *(*deleting.COMMANDS, *setting_up.COMMANDS),
+    *(*deleting.COMMANDS, *looking.COMMANDS, *setting_up.COMMANDS),
 ):
     penult.add_command(command)
 for collection in COLLECTIONS:

@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 import grpc
 
+from penult.connection.scope import sleep
 from penult.errors import PenultError
 from penult_proto.errors import ErrorKind
 
@@ -46,7 +47,7 @@ class Patience:
         self._n_refused += 1
         if self._end is not None and time.monotonic() + wait >= self._end:
             return False
-        time.sleep(wait)
+        sleep(wait)
         return True
 
 

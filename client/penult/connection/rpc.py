@@ -15,6 +15,7 @@ import grpc
 from penult.arguments.coerce import seconds
 from penult.connection.beside import uploaded_beside
 from penult.connection.patience import Call, Patience, PatientCall
+from penult.connection.scope import SCOPE, held
 from penult.errors import Busy, InvalidRequest, PenultError, Unavailable, from_kind, invalid, shown
 from penult_proto import PROTOCOL
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind, said_by
@@ -192,6 +193,10 @@ class Connection:
         metadata = self._numbered()
 
         def attempt(left: float | None) -> R:
+            scope = SCOPE.get()
+            if scope is not None:
+                scope.check()
+                return self._awaited(method.future(request, timeout=left, metadata=metadata))
             try:
                 return method(request, timeout=left, metadata=metadata)
             except grpc.RpcError as error:
@@ -215,7 +220,8 @@ class Connection:
     def _awaited(self, call: "Answer[R]") -> R:
         """The answer to a call; whatever else ends the waiting cancels it."""
         try:
-            return call.result()
+            with held(call):
+                return call.result()
         except (grpc.RpcError, grpc.FutureCancelledError):
             # The error of a call is the call itself.
             failure = self.failure(cast("grpc.RpcError", call))
@@ -274,7 +280,8 @@ class Connection:
             lambda left: method(request, timeout=left, metadata=metadata), Patience(seconds(timeout)), self.failure
         )
         try:
-            yield call
+            with held(call):
+                yield call
         except grpc.RpcError as error:
             failure = self.failure(error)
         else:

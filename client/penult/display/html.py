@@ -2,11 +2,16 @@
 
 Where styles are removed too, as on pages that show notebooks of strangers, everything still reads: signs, words and
 separators carry the meaning. All text is escaped and kept from changing the direction of what follows it.
+
+The web page and the report show the same records by the same functions, within `on_a_page`: with headings, classes in
+place of styles, and every row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, cast
@@ -21,6 +26,20 @@ WORST = "▼ worst"
 TEXT = "text-align:left;padding:0.15em 0.8em 0.15em 0;vertical-align:top"
 NUMBER = "text-align:right;padding:0.15em 0.8em 0.15em 0;vertical-align:top;font-variant-numeric:tabular-nums"
 LINE = "border-bottom:1px solid currentColor"
+MARKED = ' class="marked"'
+MOST_PAGE_ROWS = 2000
+"""Rows of a table of a page that has a style sheet."""
+_IS_PAGE = ContextVar("penult: records stand on a page with a style sheet", default=False)
+
+
+@contextmanager
+def on_a_page() -> Generator[None]:
+    """Make HTML for a page that has the style sheet of `penult.web`, in place of HTML for a cell of a notebook."""
+    before = _IS_PAGE.set(True)
+    try:
+        yield
+    finally:
+        _IS_PAGE.reset(before)
 
 
 class Row(NamedTuple):
@@ -29,6 +48,16 @@ class Row(NamedTuple):
     cells: tuple[str, ...]
     is_marked: bool = False
     """Whether it is bold, and shown however many others there are."""
+
+
+class Trusted(str):
+    """HTML that this package has made and escaped, in the place of plain text: such as a link in a cell of a table."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        """What templates show of it."""
+        return self
 
 
 class Shown:
@@ -43,6 +72,8 @@ class Shown:
 
 def text(value: str, longest: int = LONGEST_NAME) -> str:
     """A name, escaped; cut in the middle where it is long, with more of it under the mouse."""
+    if isinstance(value, Trusted):
+        return value
     from html import escape  # programs that are no notebook need none of its entities
 
     short = one_line(value, longest)
@@ -53,12 +84,17 @@ def text(value: str, longest: int = LONGEST_NAME) -> str:
 
 def card(title: str, *parts: str, notes: Iterable[str] = ()) -> str:
     """A title, parts of HTML below it, and the notes."""
+    if _IS_PAGE.get():
+        said = [f'<p class="note">note: {text(str(note), 2000)}</p>' for note in notes]
+        return f'<section class="card"><h2>{text(title, 200)}</h2>{"".join([*parts, *said])}</section>'
     said = [f"<div>note: {text(str(note), 2000)}</div>" for note in notes]
     return f"<div><div><strong>{text(title, 200)}</strong></div>{''.join([*parts, *said])}</div>"
 
 
 def pairs(items: Mapping[str, object]) -> str:
     """Names with their values in running text, those without a value left out."""
+    if _IS_PAGE.get():
+        return _page_pairs(items)
     entries = [
         f'<span style="white-space:nowrap"><span style="opacity:0.7">{text(name)}</span> {value_html(value)}</span>'
         for name, value in items.items()
@@ -83,6 +119,8 @@ def table(
     below them in any case. A cell has at most `longest` characters.
     """
     all_rows = [row if isinstance(row, Row) else Row(tuple(row)) for row in rows]
+    if _IS_PAGE.get():
+        return _page_table(header, all_rows, caption, last, n_text, longest)
     shown = _at_most(all_rows, most)
     styles = [TEXT if column < n_text else NUMBER for column in range(len(header))]
     head = "".join(
@@ -97,6 +135,37 @@ def table(
         f'{above}<table style="border-collapse:collapse;margin:0.2em 0"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table>"
     )
+
+
+def _page_pairs(items: Mapping[str, object]) -> str:
+    entries = [
+        f"<div><dt>{text(name)}</dt><dd>{value_html(value)}</dd></div>"
+        for name, value in items.items()
+        if value is not None and said(value) != ""
+    ]
+    return f'<dl class="pairs">{"".join(entries)}</dl>' if entries else ""
+
+
+def _page_table(
+    header: Sequence[str], rows: Sequence[Row], caption: str, last: Sequence[Row], n_text: int, longest: int
+) -> str:
+    """A table that page.js can sort by each column; `last` stays below."""
+    kinds = ["" if column < n_text else ' class="number"' for column in range(len(header))]
+    head = "".join(f'<th scope="col"{kind}>{text(name)}</th>' for name, kind in zip(header, kinds, strict=True))
+    body = "".join(_page_row(row, kinds, longest) for row in rows[:MOST_PAGE_ROWS])
+    left = len(rows) - MOST_PAGE_ROWS
+    rest = f'<tr><td colspan="{len(header)}">and {left} more</td></tr>' if left > 0 else ""
+    foot = "".join(_page_row(row, kinds, longest) for row in last) + rest
+    above = f"<caption>{text(caption, 200)}</caption>" if caption else ""
+    return (
+        f'<div class="scroll"><table class="sortable">{above}<thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
+        f"{f'<tfoot>{foot}</tfoot>' if foot else ''}</table></div>"
+    )
+
+
+def _page_row(row: Row, kinds: Sequence[str], longest: int) -> str:
+    cells = [f"<td{kind}>{text(cell, longest)}</td>" for cell, kind in zip(row.cells, kinds, strict=True)]
+    return f"<tr{MARKED if row.is_marked else ''}>{''.join(cells)}</tr>"
 
 
 def _at_most(rows: list[Row], most: int) -> list[Row]:
@@ -123,6 +192,8 @@ def fields_of(record: object) -> dict[str, object]:
 
 def value_html(value: object) -> str:
     """A value of a field, escaped, in a few words."""
+    if isinstance(value, Trusted):
+        return value
     return text(said(value), 120)
 
 

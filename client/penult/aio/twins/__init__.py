@@ -1,0 +1,1 @@
+"""Classes that stand for those of the synchronous client. Made by ``python -m penult.aio.generate``."""

@@ -49,3 +49,20 @@ def prepare_store(
     claim_bucket(bucket, place.owner, str(root))
     if place != known:
         write_place(root, place)
+
+
+def take_over_bucket(root: Path, url: str, endpoint: str, lost_root: str) -> str:
+    """Make a bucket the store of a root, which another one had; says so.
+
+    Raises ServiceError: INVALID_ARGUMENT where it is not `lost_root`'s, or does not do what is relied on; DISK_FAILED
+    where it does not answer.
+    """
+    from penult_server.stores.places.bucket.check import check_bucket, take_over
+    from penult_server.stores.places.bucket.client import Bucket
+
+    place = Place(url=url.rstrip("/"), endpoint=endpoint, owner=secrets.token_hex(16))
+    bucket = Bucket(place.url, endpoint)
+    check_bucket(bucket)
+    take_over(bucket, place.owner, str(root), lost_root)
+    write_place(root, place)
+    return f"{place.url} is the store of {root} from now on, and {lost_root} is refused there"

@@ -42,9 +42,9 @@ def prepare_store(
         cache_bytes=cache_bytes or place.cache_bytes or CACHE_BYTES,
     )
     from penult_server.stores.places.bucket.check import check_bucket, claim_bucket
-    from penult_server.stores.places.bucket.client import Bucket
+    from penult_server.stores.places.bucket.client import START_TIMEOUT, Bucket
 
-    bucket = Bucket(place.url, place.endpoint)
+    bucket = Bucket(place.url, place.endpoint, START_TIMEOUT)
     check_bucket(bucket)
     claim_bucket(bucket, place.owner, str(root))
     if place != known:
@@ -58,10 +58,10 @@ def take_over_bucket(root: Path, url: str, endpoint: str, lost_root: str) -> str
     where it does not answer.
     """
     from penult_server.stores.places.bucket.check import check_bucket, take_over
-    from penult_server.stores.places.bucket.client import Bucket
+    from penult_server.stores.places.bucket.client import START_TIMEOUT, Bucket
 
     place = Place(url=url.rstrip("/"), endpoint=endpoint, owner=secrets.token_hex(16))
-    bucket = Bucket(place.url, endpoint)
+    bucket = Bucket(place.url, endpoint, START_TIMEOUT)
     check_bucket(bucket)
     take_over(bucket, place.owner, str(root), lost_root)
     write_place(root, place)

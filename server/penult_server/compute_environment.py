@@ -1,6 +1,8 @@
 """Threads and memory of workers, which are settled before they start: libraries read them as they load."""
 
+import ctypes
 import os
+import platform
 from collections.abc import Mapping
 
 BLAS_THREADS = (
@@ -18,6 +20,11 @@ KEPT_MEMORY = {
     "MALLOC_TRIM_THRESHOLD_": str(2**40),
 }
 """Environment variables by which glibc keeps what a process frees, in the one arena from which it can be large."""
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+"""Numbers by which `mallopt` sets these in a process that runs (glibc's malloc.h); its values are ints."""
+SHARED_CORES = {"OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
+"""Environment variables of every process that computes: idle threads of OpenMP must not spin, for several processes
+share the cores, and a step of two spinning threads on busy cores took six times its processor time."""
 PRODUCT_THREADS = "PENULT_PRODUCT_THREADS"
 """Environment variable with the number of threads over which the worker itself splits large products."""
 
@@ -48,6 +55,15 @@ def job_environment(ours: Mapping[str, str]) -> dict[str, str]:
     if any(name in ours for name in KEPT_MEMORY) or "GLIBC_TUNABLES" in ours:
         return {}
     return dict(KEPT_MEMORY)
+
+
+def keep_memory(ours: Mapping[str, str]) -> None:
+    """`job_environment` for a process that has started already, as those of a cluster have; nothing without glibc."""
+    if not job_environment(ours) or platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL(None)
+    for option, value in ((M_ARENA_MAX, 1), (M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1)):
+        libc.mallopt(option, value)
 
 
 def usable_cores() -> int:

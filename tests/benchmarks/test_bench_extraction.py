@@ -3,7 +3,6 @@
 Measured against a loop written here, in turns, by their medians.
 """
 
-import ctypes
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 from turns import seconds_in_turns
 
 from penult_server.backbones.model import load_backbone
+from penult_server.compute_environment import keep_memory
 from penult_server.datasets.model import Attribute, DatasetInfo, Example, SplitLabels
 from penult_server.extraction.extract import extract_split
 from penult_server.progress import MetricsRecord
@@ -27,16 +27,12 @@ from penult_server.stores.manifest import LabelNames
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ROUNDS = 5
-MMAP_MAX, TRIM_THRESHOLD, ARENA_MAX = -4, -1, -8
-"""Parameters of glibc's `mallopt`."""
 
 
 @pytest.fixture(autouse=True, scope="module")
 def keeps_its_memory() -> None:
     """Both sides keep freed memory, as processes of jobs do (`job_environment`): else it decides between them."""
-    malloc = ctypes.CDLL(None)
-    for parameter, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (ARENA_MAX, 1)):
-        assert malloc.mallopt(parameter, value) == 1
+    keep_memory({})
 
 
 @dataclass

@@ -109,6 +109,20 @@ def test_answers_and_digests_are_those_of_a_disk(s3, serve, tmp_path, table, tin
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert main(["repair", "--root", str(root)]) == 0
     assert "3 features without a directory" in capsys.readouterr().out
+    lost, root = root, tmp_path / "another"
+    adopt = ["adopt-bucket", "--root", str(root), *bucket]
+    assert main(adopt) == 1
+    assert f"say so by --lost-root {lost}" in capsys.readouterr().err
+    # Its disk is lost with the registry: another root takes over what lies in the bucket, and the lost one is refused.
+    assert main([*adopt, "--lost-root", str(lost)]) == 0
+    told = capsys.readouterr().out
+    assert "is the store of" in told
+    assert "3 features without a directory" in told
+    assert "old registry" not in told
+    assert main([*adopt, "--lost-root", str(lost)]) == 1
+    assert "is not empty" in capsys.readouterr().err
+    with pytest.raises(AssertionError, match="holds the things of another root"):
+        serve(lost)
     server = serve(root)
     with server.connect() as client:
         found = answers(client, digests["train"], digests["val"], digests["mine"], said["disk"]["last"])

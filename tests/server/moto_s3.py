@@ -1,4 +1,4 @@
-"""An S3 in this process (moto), for tests of conditions and damage; and a proxy before it that strips headers.
+"""An S3 in this process (moto), for tests of conditions and damage; a proxy that strips headers, or answers nobody.
 
 Everything of moto is one process's memory: it says nothing about speed.
 """
@@ -6,6 +6,7 @@ Everything of moto is one process's memory: it says nothing about speed.
 import http.client
 import http.server
 import logging
+import math
 import secrets
 import threading
 import urllib.request
@@ -41,8 +42,32 @@ class MotoS3:
         self._server.stop()
 
 
+class Outage:
+    """While it lasts, a service answers nobody: 503, as S3 does when it is asked too much; `left` counts it down."""
+
+    def __init__(self) -> None:
+        self._left = 0.0
+        self._lock = threading.Lock()
+        self.n_refused = 0
+
+    def begin(self, n_requests: float = math.inf) -> None:
+        """From now on, for so many requests, or until its end."""
+        self._left = n_requests
+
+    def end(self) -> None:
+        self._left = 0
+
+    def refuses(self) -> bool:
+        """Whether the request that has just come is refused."""
+        with self._lock:
+            refused = self._left > 0
+            self._left -= refused
+            self.n_refused += refused
+            return refused
+
+
 @contextmanager
-def stripping(address: tuple[str, int], *headers: str) -> Iterator[str]:
+def stripping(address: tuple[str, int], *headers: str, outage: Outage | None = None) -> Iterator[str]:
     """The address of a proxy that forgets some headers of requests, as a service does that does not know them."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -50,19 +75,24 @@ def stripping(address: tuple[str, int], *headers: str) -> Iterator[str]:
 
         def pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            if outage is not None and outage.refuses():
+                self.answer(503, [], b"")
+                return
             kept = {name: value for name, value in self.headers.items() if name.lower() not in headers}
             behind = http.client.HTTPConnection(*address)
             behind.request(self.command, self.path, body, kept)
             answer = behind.getresponse()
-            content = answer.read()
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
+            self.answer(answer.status, answer.getheaders(), answer.read())
+            behind.close()
+
+        def answer(self, status: int, headers: list[tuple[str, str]], content: bytes) -> None:
+            self.send_response(status)
+            for name, value in headers:
                 if name.lower() not in ("transfer-encoding", "content-length", "connection", "date", "server"):
                     self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
-            behind.close()
 
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = pass_on  # noqa: N815
 

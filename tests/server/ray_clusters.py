@@ -3,6 +3,7 @@
 import importlib.util
 import shutil
 import tempfile
+import time
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +11,29 @@ from pathlib import Path
 import pytest
 
 TOKEN = "a-token-of-the-tests-a-token-of-the-tests-0123456789"
+NODE_SECONDS = 120.0
 
 
 def needs_ray():
     """Skip where Ray is not installed, without importing it: it reads its environment when it is."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed: fleets of clusters are not tested", allow_module_level=True)
+
+
+def patient(get_node):
+    """Wait for a node that starts: Ray's own patience of 30 s is too short on a machine that runs other tests."""
+
+    def wait(*arguments):
+        deadline = time.monotonic() + NODE_SECONDS
+        while True:
+            try:
+                return get_node(*arguments)
+            except RuntimeError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    return wait
 
 
 @contextmanager
@@ -27,9 +45,11 @@ def cluster_of(*nodes):
         patch.setenv("RAY_AUTH_TOKEN", TOKEN)
         patch.delenv("RAY_ADDRESS", raising=False)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        from ray._private import services
         from ray._raylet import Config
         from ray.cluster_utils import Cluster
 
+        patch.setattr(services, "get_node", patient(services.get_node))
         # Read when Ray was first imported, which another test may have done.
         Config.initialize("")
         # Its sockets lie there, whose paths must be short.

@@ -8,11 +8,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
-from moto_s3 import CREDENTIALS, MotoS3, stripping
+from moto_s3 import CREDENTIALS, MotoS3, Outage, stripping
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
@@ -92,6 +93,30 @@ def test_a_service_that_ignores_conditions_is_refused(s3, url, tmp_path, headers
     with stripping(s3.address) as endpoint:
         prepare_store(tmp_path, url, endpoint)
     assert read_place(tmp_path).url == url
+
+
+def test_an_outage_is_waited_out(s3, url, tmp_path, monkeypatch):
+    """Eleven refusals in a row, of every sort of request."""
+    from penult_server.stores.places.bucket import client
+
+    monkeypatch.setattr(client, "FIRST_WAIT", timedelta(milliseconds=1))
+    monkeypatch.setattr(client, "LONGEST_WAIT", timedelta(milliseconds=5))
+    outage = Outage()
+    with stripping(s3.address, outage=outage) as endpoint:
+        bucket = client.Bucket(url, endpoint)
+        for key, ask in enumerate(
+            (
+                lambda: bucket.put("one", b"1"),
+                lambda: bucket.create("two", b"2"),
+                lambda: bytes(bucket.get("one")[0]),
+                lambda: [one.key for one in bucket.listed("")],
+                lambda: bucket.delete(["two"]),
+            )
+        ):
+            outage.begin(11)
+            ask()
+            assert outage.n_refused == 11 * (key + 1)
+        assert [one.key for one in bucket.listed("")] == ["one"]
 
 
 def test_a_root_remembers_its_store_and_a_prefix_its_root(s3, url, tmp_path):

@@ -37,9 +37,11 @@ class Cluster(grpc.GenericRpcHandler):
 
 
 @pytest.fixture
-def head(monkeypatch):
+def head(monkeypatch, tmp_path):
     """Starts a cluster's head with a token, or without, and says where it is."""
     monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(ray_cluster, "PROCESSES", tmp_path)
+    running(tmp_path, "raylet")
     started = []
 
     def start(token):
@@ -51,6 +53,12 @@ def head(monkeypatch):
     yield start
     for one in started:
         one.stop(None)
+
+
+def running(processes, program):
+    """Make the system's list of processes one of this program, and one that ended while it was looked at."""
+    (processes / "12").mkdir(exist_ok=True), (processes / "13").mkdir(exist_ok=True)
+    (processes / "12" / "cmdline").write_bytes(f"/opt/ray/{program}\0--node_id=3f\0".encode())
 
 
 def variables(address, token=TOKEN, mode="token"):
@@ -71,6 +79,16 @@ def test_a_cluster_with_a_token_is_taken(head, tmp_path):
     (tmp_path / "token").write_text(f"{TOKEN}\n", encoding="utf-8")
     in_file = {"RAY_ADDRESS": address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
     assert check_ray_cluster(in_file) == address
+
+
+def test_a_machine_that_is_no_node_is_told_how_to_be_one(head, tmp_path):
+    address = head(TOKEN)
+    running(tmp_path, "python")
+    with pytest.raises(ServiceError, match=f"ray start --address {address} --num-cpus 0") as error:
+        check_ray_cluster(variables(address))
+    assert error.value.kind is ErrorKind.WORKER_DIED  # a node may come later, too
+    running(tmp_path, "raylet")
+    assert check_ray_cluster(variables(address)) == address
 
 
 def test_a_cluster_that_takes_anyone_is_refused_at_once(head):

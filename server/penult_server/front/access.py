@@ -17,6 +17,7 @@ from penult_server.stores.disk.private import PRIVATE_FILE, PRIVATE_FOLDER
 
 SHORTEST_TOKEN = 32
 """Characters; the server's own have 43."""
+LOCK = "lock"
 LOCK_POLL_SECONDS = 0.1
 log = logging.getLogger("penult")
 
@@ -44,7 +45,7 @@ class RootLock:
         """
         try:
             root.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
-            self._file: IO[str] = (root / "lock").open("a+", encoding="utf-8")
+            self._file: IO[str] = (root / LOCK).open("a+", encoding="utf-8")
         except OSError as error:
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,

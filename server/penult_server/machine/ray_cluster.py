@@ -1,4 +1,4 @@
-"""A Ray cluster as it is seen without Ray: whether it answers, and whether it asks for a token."""
+"""A Ray cluster as it is seen without Ray: whether it answers, asks for a token, and has a node on this machine."""
 
 import importlib.util
 import os
@@ -13,6 +13,7 @@ from penult_server.errors import ServiceError
 ADDRESS, MODE, TOKEN, TOKEN_FILE = "RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 PATIENCE = 5.0
 """Seconds that a cluster has to answer; Ray itself says after 20 that a token is wrong."""
+PROCESSES = Path("/proc")
 _ALIVE = "/ray.rpc.NodeInfoGcsService/CheckAlive"
 _HOW = "start every node with RAY_AUTH_MODE=token and one token (`ray get-auth-token --generate`), the server, too"
 
@@ -22,7 +23,7 @@ def check_ray_cluster(variables: Mapping[str, str] = os.environ, patience: float
 
     Raises ServiceError: INVALID_ARGUMENT for variables that are missing, and where Ray is not installed, NOT_ALLOWED
     for a cluster that takes anyone, UNAUTHENTICATED for one with another token, WORKER_DIED for one that does not
-    answer.
+    answer, or has no node here.
     """
     if importlib.util.find_spec("ray") is None:
         raise ServiceError(ErrorKind.INVALID_ARGUMENT, "--engine ray needs Ray: install penult with its extra `ray`")
@@ -46,7 +47,36 @@ def check_ray_cluster(variables: Mapping[str, str] = os.environ, patience: float
         raise ServiceError(
             ErrorKind.UNAUTHENTICATED, f"the Ray cluster at {address} has another token than this machine: {_HOW}"
         )
+    if not has_node():
+        raise no_node(address)
     return address
+
+
+def has_node() -> bool:
+    """Whether a node of a cluster, this user's, runs on this machine; yes where that cannot be seen.
+
+    Ray looks for it in the same way, and for a minute: a driver uses the node's memory and its socket.
+    """
+    if not PROCESSES.is_dir():
+        return True
+    return any(_program(path) == b"raylet" for path in PROCESSES.glob("[0-9]*/cmdline"))
+
+
+def no_node(address: str) -> ServiceError:
+    """The error of a machine from which a cluster is reached, and that has no node of it."""
+    return ServiceError(
+        ErrorKind.WORKER_DIED,
+        f"the Ray cluster at {address} answers, and this machine is no node of it, as who gives it work must be: "
+        f"run `ray start --address {address} --num-cpus 0 --num-gpus 0` here, as this user; it then gets no work",
+    )
+
+
+def _program(command: Path) -> bytes:
+    """The name of a process's program; empty for one that has ended, or is not to be seen."""
+    try:
+        return command.read_bytes().partition(b"\0")[0].rpartition(b"/")[2]
+    except OSError:
+        return b""
 
 
 def _token(variables: Mapping[str, str]) -> str:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import re
 import sys
 from collections.abc import Generator
 from contextlib import closing, contextmanager
@@ -16,76 +15,23 @@ from penult_server.front.access import RootLock
 from penult_server.registry.catalog import Catalog
 from penult_server.registry.database import Database
 from penult_server.registry.deletion import Deletions
-from penult_server.registry.integrity.collecting import GRACE_SECONDS, Collected, collect
+from penult_server.registry.integrity.collecting import Collected, collect
 from penult_server.registry.integrity.moving import copy_registry_to
 from penult_server.registry.integrity.place import check_is_file, move_place
 from penult_server.registry.jobs import JobTable
-from penult_server.settings import add_registry
 from penult_server.status import translate
 from penult_server.stores.places.opening import COLLECT_SECONDS, copies_of, store_of
 from penult_server.stores.places.serving import prepare_store
 from penult_server.stores.removal import remove
+from penult_server.upkeep.adopting import adopt_bucket, check_adoptable
 from penult_server.upkeep.backup import back_up, restore
 from penult_server.upkeep.damage import Verification
 from penult_server.upkeep.moving import move_to_bucket
+from penult_server.upkeep.options import make_parser
 from penult_server.upkeep.repair import repair_store
 from penult_server.upkeep.verify import REGISTRY, verify_store
 
-UNITS = {"h": 3600.0, "d": 86400.0, "w": 604800.0}
 EXIT_DAMAGED = 1
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """The options of `store`."""
-    parser = argparse.ArgumentParser(
-        prog="penult store", description="A store on this machine: verified, rebuilt, backed up, restored, freed."
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    verify = commands.add_parser(
-        "verify", help="compare every file, manifest and row with its digest; 1 if one differs"
-    )
-    repair = commands.add_parser(
-        "repair", help="rebuild the registry from its copy and the manifests; no server may run"
-    )
-    backup = commands.add_parser(
-        "backup", help="copy the store, also while a server uses it, and look at all of the copy"
-    )
-    backup.add_argument("target", metavar="DIR", type=Path, help="directory that does not exist yet")
-    backup.add_argument(
-        "--links",
-        action="store_true",
-        help="on the same disk, give files that never change another name: no space, and no help where the disk fails",
-    )
-    again = commands.add_parser("restore", help="make a store at --root, which must be empty, from a backup")
-    again.add_argument("source", metavar="DIR", type=Path, help="what `penult store backup` made")
-    gc = commands.add_parser("gc", help="remove answers that nobody asks for, and leftovers; no server may run")
-    gc.add_argument(
-        "--older-than", type=seconds, default=GRACE_SECONDS, metavar="AGE", help="36h, 30d, 4w (default: 30d)"
-    )
-    gc.add_argument("--dry-run", action="store_true", help="only say what would go")
-    add_registry(gc)
-    move = commands.add_parser(
-        "move-registry",
-        help="copy the registry from its file into an empty PostgreSQL database, used from now on; no server may run",
-    )
-    add_registry(move)
-    things = commands.add_parser(
-        "move-to-bucket", help="move what lies on the disk to a bucket, the store from now on; no server may run"
-    )
-    things.add_argument("--store", default="", metavar="s3://BUCKET/PREFIX", help="left out where the root has one")
-    things.add_argument("--store-endpoint", default="", metavar="URL", help="its service, where that is not Amazon's")
-    for command in (verify, repair, backup, again, gc, move, things):
-        command.add_argument("--root", type=Path, required=True, metavar="DIR", help="directory of the store")
-        command.add_argument("--json", action="store_true", help="print the answer as JSON")
-    return parser
-
-
-def seconds(text: str) -> float:
-    """An age, such as 30d, in seconds."""
-    age = re.fullmatch(r"(\d{1,6})([hdw])", text)
-    if age is None:
-        raise argparse.ArgumentTypeError(f"expected hours, days or weeks, such as 36h, 30d or 4w; got {text!r}")
-    return int(age[1]) * UNITS[age[2]]
 
 
 def main(arguments: list[str]) -> int:
@@ -119,8 +65,7 @@ def _repair(options: argparse.Namespace) -> int:
     )
     with _locked(options.root):
         said = repair_store(options.root)
-    sys.stdout.write(f"{json.dumps(said, indent=1) if options.json else chr(10).join(said)}\n")
-    return 0
+    return _tell(said, as_json=options.json)
 
 
 def _backup(options: argparse.Namespace) -> int:
@@ -181,8 +126,14 @@ def _move_things(options: argparse.Namespace) -> int:
         if copies_of(options.root) is None:
             raise ServiceError(ErrorKind.INVALID_ARGUMENT, "say where to: --store s3://bucket/prefix")
         said = move_to_bucket(options.root)
-    sys.stdout.write(f"{json.dumps(said, indent=1) if options.json else chr(10).join(said)}\n")
-    return 0
+    return _tell(said, as_json=options.json)
+
+
+def _adopt(options: argparse.Namespace) -> int:
+    check_adoptable(options.root, options.store)
+    with _locked(options.root):
+        said = adopt_bucket(options.root, options.store, options.store_endpoint, options.lost_root)
+    return _tell(said, as_json=options.json)
 
 
 _COMMANDS = {
@@ -193,7 +144,13 @@ _COMMANDS = {
     "gc": _collect,
     "move-registry": _move,
     "move-to-bucket": _move_things,
+    "adopt-bucket": _adopt,
 }
+
+
+def _tell(said: list[str], *, as_json: bool) -> int:
+    sys.stdout.write(f"{json.dumps(said, indent=1) if as_json else chr(10).join(said)}\n")
+    return 0
 
 
 def _say(answer: Verification | Collected, *, as_json: bool) -> int:

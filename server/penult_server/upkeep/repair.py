@@ -174,11 +174,12 @@ _ADDERS: dict[str, Callable[[Path, str, Catalog], int]] = {
 def _replace(root: Path, work: Path, said: list[str]) -> None:
     """Put the new registry in its place; the old one, with its log, is kept beside it."""
     mark = f"damaged-{time.strftime('%Y%m%d-%H%M%S')}"
+    if (root / REGISTRY).exists():
+        said.append(f"the old registry is kept as {REGISTRY}.{mark}")
     for suffix in ("-wal", "-shm", ".commits", ""):
         old = root / f"{REGISTRY}{suffix}"
         if old.exists():
             old.rename(root / f"{REGISTRY}.{mark}{suffix}")
-    said.append(f"the old registry is kept as {REGISTRY}.{mark}")
     for suffix in (".commits", ""):
         (work / f"{REGISTRY}{suffix}").rename(root / f"{REGISTRY}{suffix}")
     sync_path(root)

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from penult_server.compute_environment import SHARED_CORES
+
 
 class Worker(Protocol):
     """A process as asyncio has them, as far as workers are used."""
@@ -43,10 +45,8 @@ async def start_process(
     The child ends itself when its input closes, which also happens when the front is killed.
     """
     environment = os.environ | {
-        # Idle OpenMP threads must not spin: several processes share the cores.
-        "OMP_WAIT_POLICY": "passive",
+        **SHARED_CORES,
         "PYTHONUNBUFFERED": "1",
-        "TOKENIZERS_PARALLELISM": "false",
         **(variables or {}),
     }
     if log is not None:

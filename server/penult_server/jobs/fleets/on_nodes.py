@@ -18,7 +18,7 @@ from functools import partial
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from penult_server.compute_environment import BLAS_THREADS
+from penult_server.compute_environment import BLAS_THREADS, SHARED_CORES, keep_memory
 
 if TYPE_CHECKING:
     from penult_proto.v1.pipes_pb2 import FromWorker, JobOrder
@@ -51,9 +51,12 @@ def different(ours: "Json", theirs: "Json") -> str:
 
 
 def settle(threads: int) -> None:
-    """Give all libraries that are loaded from here on so many threads; what is written is for this user alone."""
+    """Give all libraries that are loaded from here on so many threads, which do not spin, and keep freed memory, as on
+    one machine; what is written is for this user alone.
+    """
     os.umask(0o077)
-    os.environ.update(dict.fromkeys(BLAS_THREADS, str(threads)))
+    os.environ.update(SHARED_CORES | dict.fromkeys(BLAS_THREADS, str(threads)))
+    keep_memory(os.environ)
 
 
 class Tasks:

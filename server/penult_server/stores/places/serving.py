@@ -42,10 +42,27 @@ def prepare_store(
         cache_bytes=cache_bytes or place.cache_bytes or CACHE_BYTES,
     )
     from penult_server.stores.places.bucket.check import check_bucket, claim_bucket
-    from penult_server.stores.places.bucket.client import Bucket
+    from penult_server.stores.places.bucket.client import START_TIMEOUT, Bucket
 
-    bucket = Bucket(place.url, place.endpoint)
+    bucket = Bucket(place.url, place.endpoint, START_TIMEOUT)
     check_bucket(bucket)
     claim_bucket(bucket, place.owner, str(root))
     if place != known:
         write_place(root, place)
+
+
+def take_over_bucket(root: Path, url: str, endpoint: str, lost_root: str) -> str:
+    """Make a bucket the store of a root, which another one had; says so.
+
+    Raises ServiceError: INVALID_ARGUMENT where it is not `lost_root`'s, or does not do what is relied on; DISK_FAILED
+    where it does not answer.
+    """
+    from penult_server.stores.places.bucket.check import check_bucket, take_over
+    from penult_server.stores.places.bucket.client import START_TIMEOUT, Bucket
+
+    place = Place(url=url.rstrip("/"), endpoint=endpoint, owner=secrets.token_hex(16))
+    bucket = Bucket(place.url, endpoint, START_TIMEOUT)
+    check_bucket(bucket)
+    take_over(bucket, place.owner, str(root), lost_root)
+    write_place(root, place)
+    return f"{place.url} is the store of {root} from now on, and {lost_root} is refused there"

@@ -12,6 +12,7 @@ from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.jobs.fleets import on_nodes
 from penult_server.jobs.fleets.fleet import Json, WorkerDiedError
+from penult_server.machine.ray_cluster import no_node
 
 CORES_OF_A_TASK = 8
 """Cores for one task at a time on nodes without GPUs, where nobody has said how many."""
@@ -24,6 +25,8 @@ def connect(address: str) -> None:
     try:
         ray.init(address=address, configure_logging=False, log_to_driver=True)
     except RuntimeError as error:
+        if "No node info found" in str(error):  # a node that runs here is another cluster's
+            raise no_node(address) from error
         if "ersion mismatch" not in str(error):
             raise
         raise ServiceError(ErrorKind.VERSION_MISMATCH, f"the Ray cluster at {address}: {error}") from error

@@ -36,17 +36,48 @@ def check_bucket(bucket: Bucket) -> None:
 
 def claim_bucket(bucket: Bucket, owner: str, root: str) -> None:
     """Note whose prefix it is. Raises ServiceError (INVALID_ARGUMENT) for that of another root."""
-    said = {"owner": owner, "root": root, "created": time.time()}
     try:
-        bucket.create(OWNER_KEY, json.dumps(said).encode())
+        bucket.create(OWNER_KEY, _owner(owner, root))
     except TakenError:
         there = json.loads(bytes(bucket.get(OWNER_KEY)[0]))
         if there.get("owner") != owner:
             raise ServiceError(
                 ErrorKind.INVALID_ARGUMENT,
                 f"{bucket.url} holds the things of another root, {there.get('root')}, whose deletions would be felt "
-                "here; give --store another prefix, or serve that root (its store.json belongs to it)",
+                "here; give --store another prefix, or serve that root (its store.json belongs to it); where that root "
+                "is lost, `penult store adopt-bucket` makes another one of what lies in the bucket",
             ) from None
+
+
+def take_over(bucket: Bucket, owner: str, root: str, lost_root: str) -> None:
+    """Note that a prefix is another root's from now on.
+
+    Raises ServiceError (INVALID_ARGUMENT) where nobody's things lie there, or those of another root than `lost_root`.
+    """
+    try:
+        content, e_tag = bucket.get(OWNER_KEY)
+    except FileNotFoundError:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"{bucket.url} holds no store: look at the address, or begin one there by `penult serve --store`",
+        ) from None
+    known = json.loads(bytes(content)).get("root")
+    if known != lost_root:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"{bucket.url} holds the things of {known}, got {lost_root or 'nothing'} as the lost root: where that one "
+            f"is lost for good, and no server of it runs, say so by --lost-root {known}; it is refused from then on",
+        )
+    try:
+        bucket.replace(OWNER_KEY, _owner(owner, root), e_tag)
+    except TakenError:
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT, f"{bucket.url} was taken over by somebody else just now: look whose it is"
+        ) from None
+
+
+def _owner(owner: str, root: str) -> bytes:
+    return json.dumps({"owner": owner, "root": root, "created": time.time()}).encode()
 
 
 def _is_done(write: Callable[[], object]) -> bool:

@@ -34,8 +34,12 @@ ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 SINGLE_BYTES = 64 * 2**20
 """Objects up to this size are put by one request, larger ones in parts."""
 TIMEOUT, CONNECT_TIMEOUT = timedelta(seconds=300), timedelta(seconds=10)
-RETRY_TIMEOUT = timedelta(seconds=90)
-RETRIES = 6
+RETRY_TIMEOUT, START_TIMEOUT = timedelta(seconds=90), timedelta(seconds=10)
+"""How long a service may refuse or be silent, and how long at a server's start, where an address may be wrong."""
+FIRST_WAIT, LONGEST_WAIT = timedelta(milliseconds=100), timedelta(seconds=5)
+"""Between two tries: twice as long each time, up to the longest."""
+RETRIES = 1000
+"""Enough for the time to decide."""
 
 
 class TakenError(Exception):
@@ -58,8 +62,11 @@ class Bucket:
     Every method raises ServiceError (DISK_FAILED) where the service does not answer or refuses.
     """
 
-    def __init__(self, url: str, endpoint: str = "") -> None:
-        """Raises ServiceError (INVALID_ARGUMENT) for what is no address of a bucket."""
+    def __init__(self, url: str, endpoint: str = "", patience: timedelta = RETRY_TIMEOUT) -> None:
+        """`patience`: how long a service may refuse (503) or be silent until that is told.
+
+        Raises ServiceError (INVALID_ARGUMENT) for what is no address of a bucket.
+        """
         check_url(url)
         parts = urlsplit(url)
         self.url = url
@@ -74,7 +81,11 @@ class Bucket:
                     "timeout": TIMEOUT,
                     "connect_timeout": CONNECT_TIMEOUT,
                 },
-                retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_TIMEOUT},
+                retry_config={
+                    "max_retries": RETRIES,
+                    "retry_timeout": patience,
+                    "backoff": {"init_backoff": FIRST_WAIT, "max_backoff": LONGEST_WAIT, "base": 2},
+                },
                 **plain,  # pyright: ignore[reportArgumentType]
             )
 

@@ -67,7 +67,9 @@ def test_collapsed_rows_on_a_simplex_are_all_zero():
     made = {"x": 3 * corners[y] + 7, "y": y, "a": np.zeros(20, dtype=np.int64), "weight": corners, "bias": np.zeros(4)}
     found = {key[0]: one.value for key, one in values_of(subject_of(made), "nc").items() if not key[1]}
     assert found.pop("nc4_ncc") == 1
-    assert len(found) == 8
+    apart = [found.pop(name) for name in ("trace_total", "trace_between_class", "trace_between_part")]
+    assert apart == pytest.approx([9 * 0.75] * 3)
+    assert len(found) == 11
     assert all(abs(value) < 1e-12 for value in found.values()), found
 
 
@@ -168,3 +170,45 @@ def test_float16_is_float32_of_the_same_values(made):
     first, second = (subject_of(made | {"x": halves.astype(kind)}) for kind in (np.float16, np.float32))
     for one, other in zip(values_of(first, "nc").values(), values_of(second, "nc").values(), strict=True):
         assert one.value == pytest.approx(other.value, nan_ok=True)
+
+
+def test_traces_split_the_whole_by_class_and_by_group(backend, made):
+    """Naive sums; and what is within groups, between the groups of a class and between classes adds up to the whole."""
+    part, _ = parts_of(made)
+    x, y = made["x"], made["y"]
+    m, by_class = x.mean(axis=0), np.stack([x[y == c].mean(axis=0) for c in range(3)])
+    by_part = np.stack([x[part == p].mean(axis=0) for p in range(6)])
+    found = values_of(subject_of(made, like=backend.array), "nc")
+    expected = {
+        "trace_total": np.trace(np.cov(x.T, bias=True)),
+        "trace_within_class": np.mean(np.sum((x - by_class[y]) ** 2, axis=1)),
+        "trace_between_class": np.mean(np.sum((by_class - m) ** 2, axis=1)),
+        "trace_within_part": np.mean(np.sum((x - by_part[part]) ** 2, axis=1)),
+        "trace_between_part": np.mean(np.sum((by_part - m) ** 2, axis=1)),
+        "trace_parts_in_class": np.mean(np.sum((by_part[part] - by_class[y]) ** 2, axis=1)),
+    }
+    assert {name: found[name, (), ""].value for name in expected} == pytest.approx(expected)
+    own = [np.mean(np.sum((x[part == p] - by_part[p]) ** 2, axis=1)) for p in range(6)]
+    assert [found["trace_within_part", (p,), ""].value for p in range(6)] == pytest.approx(own)
+    shares = np.bincount(y) / y.size
+    between_classes = np.sum(shares * np.sum((by_class - m) ** 2, axis=1))
+    parts = expected["trace_within_part"] + expected["trace_parts_in_class"] + between_classes
+    assert parts == pytest.approx(expected["trace_total"])
+
+
+def test_traces_of_classes_are_the_same_by_any_parts(made):
+    by_group, by_class = subject_of(made), subject_of(made, part=made["y"], n_parts=3)
+    for name in ("trace_total", "trace_within_class", "trace_between_class"):
+        assert number(by_group, name) == pytest.approx(number(by_class, name))
+    assert number(by_class, "trace_within_part") == pytest.approx(number(by_class, "trace_within_class"))
+    assert number(by_class, "trace_parts_in_class") == pytest.approx(0.0, abs=1e-12)
+
+
+def test_traces_of_an_empty_group(made):
+    keep = made["y"] * 2 + made["a"] != 3
+    less = made | {name: made[name][keep] for name in ("x", "y", "a")}
+    found = values_of(subject_of(less), ["trace_within_part", "trace_between_part"])
+    assert found["trace_within_part", (3,), ""].note == "the part is empty"
+    means = [less["x"][less["y"] * 2 + less["a"] == p].mean(axis=0) for p in (0, 1, 2, 4, 5)]
+    apart = np.mean(np.sum((np.stack(means) - less["x"].mean(axis=0)) ** 2, axis=1))
+    assert found["trace_between_part", (), ""].value == pytest.approx(apart)

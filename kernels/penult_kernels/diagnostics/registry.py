@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 
-from penult_kernels.diagnostics.collapse import class_means, duality, etf, pinv, variability
+from penult_kernels.diagnostics.collapse import class_means, duality, etf, pinv, traces, variability
 from penult_kernels.diagnostics.definition import Definition, Diagnostic
 from penult_kernels.diagnostics.dimension import intrinsic, spectral
-from penult_kernels.diagnostics.geometry import classes, sharpness, sphere
+from penult_kernels.diagnostics.geometry import classes, separation, sharpness, sphere
 from penult_kernels.diagnostics.gradients import coherence, hessian
+from penult_kernels.diagnostics.margins import margins, normalised
 from penult_kernels.diagnostics.probes import decodability
 from penult_kernels.diagnostics.similarity import debiased, linear, minibatch
 
@@ -16,6 +17,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     etf.DIAGNOSTIC,
     duality.DIAGNOSTIC,
     class_means.DIAGNOSTIC,
+    traces.DIAGNOSTIC,
     debiased.DIAGNOSTIC,
     linear.DIAGNOSTIC,
     minibatch.DIAGNOSTIC,
@@ -24,6 +26,9 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     sphere.DIAGNOSTIC,
     classes.DIAGNOSTIC,
     sharpness.DIAGNOSTIC,
+    separation.DIAGNOSTIC,
+    margins.DIAGNOSTIC,
+    normalised.DIAGNOSTIC,
     coherence.DIAGNOSTIC,
     hessian.DIAGNOSTIC,
     decodability.DIAGNOSTIC,

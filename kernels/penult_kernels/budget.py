@@ -30,6 +30,8 @@ class Budget:
     """Bytes of the float64 columns that problems with an l1 have in common; above that, columns stay as stored."""
     stored_columns_bytes: int = 256 * 2**20
     """Bytes of columns in the type of the features that problems with an l1 keep, above `columns_bytes`."""
+    own_rows_bytes: int = 256 * 2**20
+    """Bytes of the copies of rows that draws with an l1 have at a time, each of its own."""
     own_columns_bytes: int = 256 * 2**20
     """Bytes of the copies of columns that the problems of one group with an l1 make, each for itself."""
     minibatches_bytes: int = 64 * 2**20

@@ -10,6 +10,7 @@ from penult_kernels import products
 from penult_kernels.linear.l1 import active_set, solver
 from penult_kernels.linear.l1 import family as family_module
 from penult_kernels.linear.l1 import shared_curvature as shared_module
+from penult_kernels.linear.l1.own_rows import OwnRows
 from penult_kernels.linear.l1.sweeps import Sweeps
 from penult_kernels.linear.problem import Head, Intercept, Link, Problem, Standardize
 from penult_kernels.linear.solve import solve
@@ -197,6 +198,34 @@ def test_the_same_bits_for_any_number_of_threads(rng, solved_so):
     assert solved_so == [5, 5]
 
 
+@pytest.mark.parametrize("stored", [np.float16, np.float32, np.float64])
+def test_draws_of_few_rows_are_evaluated_on_copies(rng, monkeypatch, set_budget, solved_so, stored):
+    """Six draws at a time, by what the copies take; answers are those of products that all draws share."""
+    drawn, dtype = 400, np.dtype(stored)
+    features, y = rows_of(rng, "correlated")
+    features = features.astype(dtype)
+    problems = [Problem(rows=np.sort(rng.choice(N, drawn, replace=False)), l1=0.01) for _ in range(20)]
+    copied: list[int] = []
+    original = shared_module.OwnRows
+
+    def counted(rows, members):
+        copied.append(len(members))
+        return original(rows, members)
+
+    monkeypatch.setattr(shared_module, "OwnRows", counted)
+    room = 6 * drawn * D * max(dtype.itemsize, 4)
+    monkeypatch.setattr(shared_module, "LARGEST_COPIES", N)
+    set_budget(own_rows_bytes=room)
+    left: list[float] = []
+    found = solve(features, y, 2, problems, tolerance=TOLERANCE, report=lambda done, _: left.append(done))
+    assert copied == [6, 6, 6, 2]
+    assert left == sorted(left)
+    monkeypatch.setattr(shared_module, "MOST_SHARE", 0.0)
+    compare(found, solve(features, y, 2, problems, tolerance=TOLERANCE))
+    assert copied == [6, 6, 6, 2]
+    assert solved_so == [20, 20]
+
+
 def test_few_rows_and_starts_are_left_to_active_sets(rng, set_budget, solved_so):
     features, y = rows_of(rng, "correlated")
     some = np.arange(8 * D)
@@ -225,7 +254,8 @@ def test_a_family_is_sampled_by_its_weights(rng):
 
 @pytest.mark.parametrize("is_whole", [True, False])
 @pytest.mark.parametrize("float32", [True, False])
-def test_passes_are_products_of_scaled_rows(rng, monkeypatch, is_whole, float32):
+@pytest.mark.parametrize("kind", [Sweeps, OwnRows])
+def test_passes_are_products_of_scaled_rows(rng, monkeypatch, kind, is_whole, float32):
     """A run of rows, rows far apart, and all of them."""
     features, y = rows_of(rng, "correlated")
     rows = None if is_whole else np.sort(rng.choice(N, 70, replace=False))
@@ -235,13 +265,13 @@ def test_passes_are_products_of_scaled_rows(rng, monkeypatch, is_whole, float32)
     with pytest.raises(ZeroDivisionError):
         solve(features, y, 2, [Problem(rows=rows, l1=1.0, standardize=Standardize.ROWS)])
     (block,) = seen
-    sweeps = Sweeps(features, [block])
+    passes = kind(features, [block])
     z = features[slice(None) if rows is None else rows].astype(np.float64)
     z = np.concatenate([(z - z.mean(axis=0)) / z.std(axis=0), np.ones((len(z), 1))], axis=1)
     head, residual = rng.standard_normal(D + 1), rng.standard_normal(len(z))
     which, close = np.asarray([0]), 1e-4 if float32 else 1e-10
-    np.testing.assert_allclose(sweeps.logits(which, head[None, :], float32=float32)[0], z @ head, atol=close)
-    found = sweeps.gradients(which, [residual], float32=float32)[0]
+    np.testing.assert_allclose(passes.logits(which, head[None, :], float32=float32)[0], z @ head, atol=close)
+    found = passes.gradients(which, [residual], float32=float32)[0]
     np.testing.assert_allclose(found, residual @ z, atol=100 * close)
 
 

@@ -96,8 +96,12 @@ class Block:
 
 def union(members: Sequence[Block]) -> NDArray[np.int64]:
     """Ascending positions of all rows that the blocks use."""
-    distinct = {block.rows_id: block for block in members}
-    return np.unique(np.concatenate([block.used() for block in distinct.values()]))
+    distinct = {block.rows_id: block.used() for block in members}
+    # A mark for each row: sorting what many draws use would take as long as a pass over the rows.
+    is_used = np.zeros(max((int(rows.max()) + 1 for rows in distinct.values() if rows.size), default=0), np.bool_)
+    for rows in distinct.values():
+        is_used[rows] = True
+    return np.flatnonzero(is_used)
 
 
 class Preparation:

@@ -3,13 +3,17 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, asarray_like, blocks, to_host
+from penult_kernels.products import on_threads
+
+T = TypeVar("T")
 
 PASSES_OF_TILES = 60.0
 """Cost of reading and squaring a tile of rows; the unit is the sum of a tile over one set of rows."""
@@ -40,6 +44,12 @@ class Scaling:
         """The scale (D,) with 1 for constant columns: for rows on which they may vary."""
         xp = array_namespace(self.scale)
         return xp.where(xp.isinf(self.scale), 1.0, self.scale)
+
+
+class _OfEach(Protocol):
+    """Calls a function with every tile of some rows, and gives what it returns in order."""
+
+    def __call__(self, function: Callable[[Array], T]) -> list[T]: ...
 
 
 def tiles_of(
@@ -82,28 +92,48 @@ def fitted_scaling(
 ) -> Scaling:
     """Mean and standard deviation (divisor n, unweighted) of the rows; constant columns get an infinite scale."""
     n_used = int(features.shape[0]) if rows is None else rows.size
-    return scaling_of_tiles(lambda: (z for _, z in tiles_of(features, rows, columns=columns)), n_used, check)
+    tiles = list(blocks(n_used, budget.of(features).rows_per_tile))
+
+    def of_each(function: Callable[[Array], T]) -> list[T]:
+        def of_tile(tile: slice) -> T:
+            check()
+            return function(tile_of(features, rows, tile, columns=columns))
+
+        return on_threads(of_tile, tiles) if is_numpy_array(features) else [of_tile(tile) for tile in tiles]
+
+    return _scaling_of(of_each, n_used)
 
 
 def scaling_of_tiles(tiles: Callable[[], Iterator[Array]], n_rows: int, check: Callable[[], None]) -> Scaling:
     """Mean and standard deviation of rows (n, D) that are read twice, a tile (t, D) in float64 at a time."""
-    parts: list[tuple[Array, Array, Array]] = []
-    for z in tiles():
-        check()
-        xp = array_namespace(z)
-        parts.append((xp.min(z, axis=0), xp.max(z, axis=0), xp.sum(z, axis=0)))
+
+    def of_each(function: Callable[[Array], T]) -> list[T]:
+        found: list[T] = []
+        for z in tiles():
+            check()
+            found.append(function(z))
+        return found
+
+    return _scaling_of(of_each, n_rows)
+
+
+def _scaling_of(of_each: _OfEach, n_rows: int) -> Scaling:
+    """The scaling of rows of which each tile is read twice."""
+    parts = of_each(_extremes_and_sum)
     xp = array_namespace(parts[0][0])
     smallest = xp.min(xp.stack([part[0] for part in parts]), axis=0)
     largest = xp.max(xp.stack([part[1] for part in parts]), axis=0)
     mean = xp.sum(xp.stack([part[2] for part in parts]), axis=0) / n_rows
     # Compared exactly: the rounded mean of a constant column may differ from its value, which would give a scale > 0.
     mean = xp.where(smallest == largest, smallest, mean)
-    squares: list[Array] = []
-    for z in tiles():
-        check()
-        squares.append(xp.sum((z - mean) ** 2, axis=0))
+    squares = of_each(lambda z: xp.sum((z - mean) ** 2, axis=0))
     scale = xp.sqrt(xp.sum(xp.stack(squares), axis=0) / n_rows)
     return _without_constants(mean, xp.where(smallest == largest, 0.0, scale))
+
+
+def _extremes_and_sum(z: Array) -> tuple[Array, Array, Array]:
+    xp = array_namespace(z)
+    return xp.min(z, axis=0), xp.max(z, axis=0), xp.sum(z, axis=0)
 
 
 def _without_constants(mean: Array, deviation: Array) -> Scaling:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from penult_kernels.arrays import blocks as tiles
 from penult_kernels.linear.blocks.blocks import Block
 from penult_kernels.linear.l1.draw_state import DrawState
+from penult_kernels.linear.l1.dual import entry_penalties
 from penult_kernels.linear.l1.pivoted import Corrections
 from penult_kernels.linear.l1.shared_model import SharedModel
 from penult_kernels.loss import probabilities
@@ -33,20 +34,18 @@ STEPS_OF_NEW = 6
 class Family:
     """Blocks that differ in their rows and weights alone, and the model of their curvature at a head."""
 
-    def __init__(
-        self, features: NDArray[np.floating], members: Sequence[Block], states: Sequence[DrawState], head: Floats
-    ) -> None:
-        self._features, self._members, self.states = features, members, states
+    def __init__(self, features: NDArray[np.floating], members: Sequence[Block], head: Floats) -> None:
+        self._features, self._members, self.head = features, members, head
         self._rows, self._weight = _sampled(members, features.shape[0], CURVATURE_TALL * head.size)
         self._make(head)
 
-    def step(self, going: Sequence[DrawState], limit: float) -> None:
+    def step(self, going: Sequence[DrawState], limit: float, n_waiting: int = 0) -> None:
         """Teach the models what the last evaluations have shown, and go on to their minima; at first make the Hessian
-        anew where that takes less work than the steps that it saves."""
+        anew where that takes less work than the steps that it saves, also to so many draws that begin later."""
         self._n_steps += 1
-        if self._n_steps > LOOKED_AT and self._is_slow(going, limit):
+        if self._n_steps > LOOKED_AT and self._is_slow(going, limit, n_waiting):
             self._make(np.mean([state.best.u for state in going], axis=0))
-            for state in self.states:
+            for state in going:
                 state.corrections, state.lesson = Corrections(state.trial.size), None
         self.model.learn([state.lesson for state in going if state.lesson is not None])
         asked = [(state, own) for state in going if (own := state.asked()) is not None]
@@ -57,11 +56,12 @@ class Family:
             state.step(next(heads) if id(state) in moving else state.best.u.copy())
 
     def _make(self, head: Floats) -> None:
-        penalty = self.states[0].penalty
-        hessian = _hessian(self._features, self._members[0], self._rows, self._weight, head)
-        self.model, self._n_steps = SharedModel(hessian, penalty.l1[0], penalty.l2[0], head), 0
+        first = self._members[0]
+        penalty = entry_penalties(first, head.size)
+        hessian = _hessian(self._features, first, self._rows, self._weight, head)
+        self.model, self._n_steps = SharedModel(hessian, penalty.l1, penalty.l2, head), 0
 
-    def _is_slow(self, going: Sequence[DrawState], limit: float) -> bool:
+    def _is_slow(self, going: Sequence[DrawState], limit: float, n_waiting: int) -> bool:
         """Whether the steps to come at the present rate are more work than those of a new Hessian and it."""
         n_left: list[float] = []
         for state in going:
@@ -71,7 +71,7 @@ class Family:
         if not n_left:
             return False
         n_entries, n_rows = going[0].trial.size, self._rows.size
-        of_step = 4 * max(1, len(going)) * self._n_read * n_entries
+        of_step = 4 * max(1, len(going) + n_waiting) * self._n_read * n_entries
         return float(np.median(n_left)) > STEPS_OF_NEW + n_rows * n_entries**2 / of_step
 
     @property

@@ -16,6 +16,7 @@ from penult_kernels.arrays import blocks
 from penult_kernels.few_heads import logits_of, sums_of
 from penult_kernels.linear.blocks.blocks import Block, union
 from penult_kernels.linear.l1.columns import run
+from penult_kernels.linear.l1.folding import folded, unfolded
 from penult_kernels.products import on_threads
 
 T = TypeVar("T")
@@ -42,8 +43,8 @@ class Sweeps:
 
     def logits(self, which: Positions, heads: Floats, *, float32: bool) -> list[Floats]:
         """(n,) logits of each head (E,) on the rows of its block, without the offset."""
-        folded = [self._folded(int(index), head) for index, head in zip(which, heads, strict=True)]
-        weight = np.stack([one[0] for one in folded], axis=1).astype(_kind(float32))
+        raw = [folded(self._members[index].scaling, head) for index, head in zip(map(int, which), heads, strict=True)]
+        weight = np.stack([one[0] for one in raw], axis=1).astype(_kind(float32))
         found = [np.empty(int(self._edges[index][-1])) for index in map(int, which)]
 
         def of_panel(places: Sequence[int]) -> None:
@@ -53,7 +54,7 @@ class Sweeps:
                     found[column][self._own(index, place)] = values[self._local(index, place), column]
 
         self._do(of_panel)
-        return [logits + bias for logits, (_, bias) in zip(found, folded, strict=True)]
+        return [logits + bias for logits, (_, bias) in zip(found, raw, strict=True)]
 
     def gradients(self, which: Positions, residuals: Sequence[Floats], *, float32: bool) -> Floats:
         """Z^T R and 1^T R (B, E) of residuals (n,) on the rows of each block."""
@@ -70,18 +71,12 @@ class Sweeps:
             return total
 
         total = np.sum(self._do(of_panel), axis=0)
-        found = np.empty((which.size, total.shape[1] + 1))
-        for one, index, raw, residual in zip(found, map(int, which), total, residuals, strict=True):
-            scaling = self._members[index].scaling
-            one[-1] = residual.sum()
-            one[:-1] = (raw - one[-1] * scaling.mean) / scaling.scale
-        return found
-
-    def _folded(self, index: int, head: Floats) -> tuple[Floats, float]:
-        """The weights (D,) and the bias of a head on raw features."""
-        scaling = self._members[index].scaling
-        weight = head[:-1] / scaling.scale
-        return weight, float(head[-1] - weight @ scaling.mean)
+        return np.stack(
+            [
+                unfolded(self._members[index].scaling, raw, float(residual.sum()))
+                for index, raw, residual in zip(map(int, which), total, residuals, strict=True)
+            ]
+        )
 
     def _do(self, of_panel: Callable[[Sequence[int]], T]) -> list[T]:
         """What each panel of tiles gives, in order."""

@@ -75,6 +75,8 @@ if TYPE_CHECKING:
     from penult.results.diagnosis.definitions import DiagnosticDefinition as DiagnosticDefinition
     from penult.results.diagnosis.diagnosis import Diagnosis as Diagnosis
     from penult.results.diagnosis.diagnosis import DiagnosticValue as DiagnosticValue
+    from penult.results.diagnosis.influence import Counterfactual as Counterfactual
+    from penult.results.diagnosis.influence import Influence as Influence
     from penult.results.diagnosis.panels import Panel as Panel
     from penult.results.diagnosis.panels import PanelDefinition as PanelDefinition
     from penult.results.diagnosis.panels import PanelValue as PanelValue
@@ -160,6 +162,7 @@ _NAMES = {
     "results.descriptors": "Descriptor Descriptors Eigenvectors PrincipalAngles VarianceShare",
     "results.diagnosis.definitions": "DiagnosticDefinition",
     "results.diagnosis.diagnosis": "Diagnosis DiagnosticValue",
+    "results.diagnosis.influence": "Counterfactual Influence",
     "results.diagnosis.panels": "Panel PanelDefinition PanelValue",
     "results.neighbourhood.neighbours": "Neighbours Recall",
     "results.neighbourhood.votes": "NeighbourMetrics",

@@ -105,6 +105,7 @@ ResultKind = Literal[
     "label_noise",
     "neighbour_rates",
     "diagnosis",
+    "influence",
 ]
 Risk = Literal["mean", "group_dro", "cvar"]
 RowsChoice = Literal["all", "top_loss", "top_disagreement", "loss_ends"]

@@ -40,6 +40,7 @@ METHOD_ROLES: dict[str, dict[str, Role]] = {
     },
     # What is computed here is stored: a reader may have it where it is there already.
     "penult.v1.DiagnosticService": {
+        "ComputeInfluence": Role.READER,
         "Diagnose": Role.READER,
         "ListDiagnostics": Role.READER,
     },

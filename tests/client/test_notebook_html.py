@@ -23,6 +23,7 @@ from penult.results import records
 from penult.results.descriptors import Descriptor, Descriptors, Eigenvectors, PrincipalAngles, VarianceShare
 from penult.results.diagnosis.definitions import DiagnosticDefinition
 from penult.results.diagnosis.diagnosis import Diagnosis, DiagnosticValue
+from penult.results.diagnosis.influence import Counterfactual, Influence
 from penult.results.diagnosis.panels import Panel, PanelDefinition, PanelValue
 from penult.results.groupings.discovery_table import DiscoveryRow, DiscoveryTable
 from penult.results.groupings.gap import GapShare
@@ -51,7 +52,17 @@ HOSTILE = [
     "__import__ $\\frac{1}{0}$ <!-- {% raw %}",
 ]
 ONE_LINE = (Spectra, RunSpectra, Metrics, EpochMetrics, Refit, Job, JobGroup, records.Run, records.FeatureSet)
-ONE_LINE += (NeighbourMetrics, Duplicates, LabelNoise, NeighbourRates, RunNeighbours, Diagnosis, Panel)
+ONE_LINE += (
+    NeighbourMetrics,
+    Duplicates,
+    LabelNoise,
+    NeighbourRates,
+    RunNeighbours,
+    Diagnosis,
+    Influence,
+    Counterfactual,
+    Panel,
+)
 ALLOWED = {"div", "table", "thead", "tbody", "tr", "th", "td", "strong", "span", "bdi"}
 STYLES = {"text-align", "padding", "vertical-align", "font-variant-numeric", "border-bottom", "border-collapse"}
 STYLES |= {"margin", "margin-top", "white-space", "opacity", "font-weight"}
@@ -548,7 +559,42 @@ def read_off_neighbours(members: tuple[Group, ...], name: str, note: tuple[Note,
         note=name,
     )
     panel = Panel(name=name, definitions={"ece": of_panel}, values=(panel_value,))
+    group = records.Group(index=0, name=name, y=0, a=0, class_name=name, attribute_value=name, count=3)
+    removal = Counterfactual(
+        target=name,
+        groups=(group,),
+        row_ids=ids[:1],
+        predicted=np.array([-0.1]),
+        change=np.array([-0.2]),
+        accuracy_before=np.array([0.5]),
+        accuracy_after=np.array([0.6]),
+        converged=True,
+    )
+    of_rows = Influence(
+        digest="d" * 64,
+        refit="r" * 64,
+        feature_set="f" * 64,
+        by=name,
+        groups=(group,),
+        fitted_groups=(group,),
+        row_ids=ids,
+        fitted_group=np.zeros(3, np.int64),
+        n_draws=np.ones(3, np.int64),
+        change=np.array([[0.1], [-0.1], [0.0]]),
+        own_change=np.ones(3),
+        memorised=np.ones(3),
+        leverage=np.ones(3),
+        loss=np.ones(1),
+        accuracy=np.ones(1),
+        repeats=1,
+        seed=0,
+        reused=False,
+        counterfactual=removal,
+        notes=note,
+    )
     return [
+        removal,
+        of_rows,
         of_panel,
         panel_value,
         panel,

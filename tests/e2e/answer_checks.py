@@ -176,6 +176,15 @@ def check_Diagnose(request: Any, answer: Any, server: "FuzzedServer") -> None:
         assert all(0 <= part < len(answer.groups) or not answer.groups for part in one.parts)
 
 
+def check_ComputeInfluence(request: Any, answer: Any, server: "FuzzedServer") -> None:
+    change, rows = arrays.decode(answer.change), arrays.decode(answer.row_ids)
+    assert change.shape == (rows.size, len(answer.groups))
+    for place, group in enumerate(answer.groups):
+        assert np.isfinite(change[:, place]).all() == bool(group.count)
+    assert np.unique(rows).size == rows.size
+    assert answer.counterfactual.converged or not answer.HasField("counterfactual")
+
+
 def check_WatchQuery(request: Any, answer: Any, server: "FuzzedServer") -> list[str]:
     assert answer == [], "no query in progress has a name that is made up"
     return ["ended"]

@@ -34,6 +34,7 @@ from penult_proto.v1 import (
     diagnostics_pb2,
     features_pb2,
     groupings_pb2,
+    influence_pb2,
     info_pb2,
     jobs_pb2,
     merges_pb2,
@@ -430,8 +431,12 @@ class FuzzedServer:
             spectra_pb2.FeatureSource(checkpoint=one.digest, split="train")
             for one in (self.run.checkpoints[0], self.run.checkpoints[-1])
         )
-        ask = diagnostics_pb2.DiagnoseRequest
+        ask, of = diagnostics_pb2.DiagnoseRequest, influence_pb2.InfluenceRequest
         return {
+            "Diagnostic/ComputeInfluence": [
+                of(refit=self.refit.digest, source=waders, top_k=1, verify=1),
+                of(refit=self.refit.digest, source=waders, by=spectra_pb2.SPECTRA_BY_CLASS),
+            ],
             "Diagnostic/Diagnose": [
                 ask(source=waders, ids=["nc"], replicates=20),
                 ask(source=first, other=last, ids=["cka"], by=spectra_pb2.SPECTRA_BY_CLASS, matched=False),

@@ -7,6 +7,7 @@ from penult.arguments.instead import wrong_sort
 from penult.errors import invalid
 from penult.results.descriptors import Descriptors, PrincipalAngles
 from penult.results.diagnosis.diagnosis import Diagnosis
+from penult.results.diagnosis.influence import Influence
 from penult.results.groupings.grouping import Grouping
 from penult.results.heads import Head, HeadArrays
 from penult.results.lists.stored import ResultSummary
@@ -35,6 +36,7 @@ StoredAnswer: TypeAlias = (
     | LabelNoise
     | NeighbourRates
     | Diagnosis
+    | Influence
 )
 ResultLike: TypeAlias = StoredAnswer | str
 """An answer or its summary, a digest, the start of one (at least 4 characters), or a name."""

@@ -24,6 +24,7 @@ _sym_db = _symbol_database.Default()
 
 from penult_proto.v1 import cards_pb2 as penult__proto_dot_v1_dot_cards__pb2
 from penult_proto.v1 import diagnostics_pb2 as penult__proto_dot_v1_dot_diagnostics__pb2
+from penult_proto.v1 import influence_pb2 as penult__proto_dot_v1_dot_influence__pb2
 from penult_proto.v1 import neighbours_pb2 as penult__proto_dot_v1_dot_neighbours__pb2
 from penult_proto.v1 import notes_pb2 as penult__proto_dot_v1_dot_notes__pb2
 from penult_proto.v1 import refits_pb2 as penult__proto_dot_v1_dot_refits__pb2
@@ -31,39 +32,39 @@ from penult_proto.v1 import runs_pb2 as penult__proto_dot_v1_dot_runs__pb2
 from penult_proto.v1 import spectra_pb2 as penult__proto_dot_v1_dot_spectra__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpenult_proto/v1/catalog.proto\x12\tpenult.v1\x1a\x1bpenult_proto/v1/cards.proto\x1a!penult_proto/v1/diagnostics.proto\x1a penult_proto/v1/neighbours.proto\x1a\x1bpenult_proto/v1/notes.proto\x1a\x1cpenult_proto/v1/refits.proto\x1a\x1apenult_proto/v1/runs.proto\x1a\x1dpenult_proto/v1/spectra.proto\"\x14\n\x04Tags\x12\x0c\n\x04tags\x18\x01 \x03(\t\"\x98\x01\n\x0f\x44\x65scribeRequest\x12\"\n\x04kind\x18\x01 \x01(\x0e\x32\x14.penult.v1.ThingKind\x12\n\n\x02id\x18\x02 \x01(\t\x12\x11\n\x04name\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x1d\n\x04tags\x18\x04 \x01(\x0b\x32\x0f.penult.v1.Tags\x12\x11\n\x04note\x18\x05 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_nameB\x07\n\x05_note\"]\n\x10\x44\x65scribeResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1d\n\x04\x63\x61rd\x18\x02 \x01(\x0b\x32\x0f.penult.v1.Card\x12\x1e\n\x05notes\x18\x03 \x03(\x0b\x32\x0f.penult.v1.Note\"\"\n\x10GetResultRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\xb7\x03\n\x06Result\x12!\n\x05refit\x18\x01 \x01(\x0b\x32\x10.penult.v1.RefitH\x00\x12%\n\x07spectra\x18\x02 \x01(\x0b\x32\x12.penult.v1.SpectraH\x00\x12-\n\x0b\x64\x65scriptors\x18\x03 \x01(\x0b\x32\x16.penult.v1.DescriptorsH\x00\x12\x36\n\x10principal_angles\x18\x04 \x01(\x0b\x32\x1a.penult.v1.PrincipalAnglesH\x00\x12\x38\n\x11neighbour_metrics\x18\x05 \x01(\x0b\x32\x1b.penult.v1.NeighbourMetricsH\x00\x12+\n\nduplicates\x18\x06 \x01(\x0b\x32\x15.penult.v1.DuplicatesH\x00\x12,\n\x0blabel_noise\x18\x07 \x01(\x0b\x32\x15.penult.v1.LabelNoiseH\x00\x12\x34\n\x0fneighbour_rates\x18\x08 \x01(\x0b\x32\x19.penult.v1.NeighbourRatesH\x00\x12)\n\tdiagnosis\x18\t \x01(\x0b\x32\x14.penult.v1.DiagnosisH\x00\x42\x06\n\x04kind\"\x1e\n\x0eGetHeadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"d\n\nStoredHead\x12!\n\x05refit\x18\x01 \x01(\x0b\x32\x10.penult.v1.RefitH\x00\x12+\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x15.penult.v1.CheckpointH\x00\x42\x06\n\x04kind\"j\n\x05Score\x12\x14\n\x0c\x65valuated_on\x18\x01 \x01(\t\x12\x18\n\x10\x61verage_accuracy\x18\x02 \x01(\x01\x12\x1c\n\x14worst_group_accuracy\x18\x03 \x01(\x01\x12\x13\n\x0bworst_group\x18\x04 \x01(\t\"\xba\x01\n\rResultSummary\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.penult.v1.ResultKind\x12\x14\n\x0c\x66\x65\x61ture_sets\x18\x03 \x03(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0e\n\x06preset\x18\x05 \x01(\t\x12 \n\x06scores\x18\x06 \x03(\x0b\x32\x10.penult.v1.Score\x12\x1d\n\x04\x63\x61rd\x18\x07 \x01(\x0b\x32\x0f.penult.v1.Card\"\x95\x01\n\x12ListResultsRequest\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.penult.v1.ResultKind\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x02 \x01(\t\x12\'\n\x07options\x18Z \x01(\x0b\x32\x16.penult.v1.ListOptions\x12\x12\n\x05limit\x18[ \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"S\n\x13ListResultsResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.penult.v1.ResultSummary\x12\x11\n\tnext_page\x18Z \x01(\t*\xce\x01\n\tThingKind\x12\x1a\n\x16THING_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eTHING_KIND_RUN\x10\x01\x12\x19\n\x15THING_KIND_CHECKPOINT\x10\x02\x12\x1a\n\x16THING_KIND_FEATURE_SET\x10\x03\x12\x15\n\x11THING_KIND_RESULT\x10\x04\x12\x16\n\x12THING_KIND_DATASET\x10\x05\x12\x12\n\x0eTHING_KIND_JOB\x10\x06\x12\x17\n\x13THING_KIND_GROUPING\x10\x07*\xb0\x02\n\nResultKind\x12\x1b\n\x17RESULT_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11RESULT_KIND_REFIT\x10\x01\x12\x17\n\x13RESULT_KIND_SPECTRA\x10\x02\x12\x1b\n\x17RESULT_KIND_DESCRIPTORS\x10\x03\x12 \n\x1cRESULT_KIND_PRINCIPAL_ANGLES\x10\x04\x12!\n\x1dRESULT_KIND_NEIGHBOUR_METRICS\x10\x05\x12\x1a\n\x16RESULT_KIND_DUPLICATES\x10\x06\x12\x1b\n\x17RESULT_KIND_LABEL_NOISE\x10\x07\x12\x1f\n\x1bRESULT_KIND_NEIGHBOUR_RATES\x10\x08\x12\x19\n\x15RESULT_KIND_DIAGNOSIS\x10\t2\x9d\x02\n\x0e\x43\x61talogService\x12\x43\n\x08\x44\x65scribe\x12\x1a.penult.v1.DescribeRequest\x1a\x1b.penult.v1.DescribeResponse\x12;\n\tGetResult\x12\x1b.penult.v1.GetResultRequest\x1a\x11.penult.v1.Result\x12;\n\x07GetHead\x12\x19.penult.v1.GetHeadRequest\x1a\x15.penult.v1.StoredHead\x12L\n\x0bListResults\x12\x1d.penult.v1.ListResultsRequest\x1a\x1e.penult.v1.ListResultsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpenult_proto/v1/catalog.proto\x12\tpenult.v1\x1a\x1bpenult_proto/v1/cards.proto\x1a!penult_proto/v1/diagnostics.proto\x1a\x1fpenult_proto/v1/influence.proto\x1a penult_proto/v1/neighbours.proto\x1a\x1bpenult_proto/v1/notes.proto\x1a\x1cpenult_proto/v1/refits.proto\x1a\x1apenult_proto/v1/runs.proto\x1a\x1dpenult_proto/v1/spectra.proto\"\x14\n\x04Tags\x12\x0c\n\x04tags\x18\x01 \x03(\t\"\x98\x01\n\x0f\x44\x65scribeRequest\x12\"\n\x04kind\x18\x01 \x01(\x0e\x32\x14.penult.v1.ThingKind\x12\n\n\x02id\x18\x02 \x01(\t\x12\x11\n\x04name\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x1d\n\x04tags\x18\x04 \x01(\x0b\x32\x0f.penult.v1.Tags\x12\x11\n\x04note\x18\x05 \x01(\tH\x01\x88\x01\x01\x42\x07\n\x05_nameB\x07\n\x05_note\"]\n\x10\x44\x65scribeResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1d\n\x04\x63\x61rd\x18\x02 \x01(\x0b\x32\x0f.penult.v1.Card\x12\x1e\n\x05notes\x18\x03 \x03(\x0b\x32\x0f.penult.v1.Note\"\"\n\x10GetResultRequest\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\xe2\x03\n\x06Result\x12!\n\x05refit\x18\x01 \x01(\x0b\x32\x10.penult.v1.RefitH\x00\x12%\n\x07spectra\x18\x02 \x01(\x0b\x32\x12.penult.v1.SpectraH\x00\x12-\n\x0b\x64\x65scriptors\x18\x03 \x01(\x0b\x32\x16.penult.v1.DescriptorsH\x00\x12\x36\n\x10principal_angles\x18\x04 \x01(\x0b\x32\x1a.penult.v1.PrincipalAnglesH\x00\x12\x38\n\x11neighbour_metrics\x18\x05 \x01(\x0b\x32\x1b.penult.v1.NeighbourMetricsH\x00\x12+\n\nduplicates\x18\x06 \x01(\x0b\x32\x15.penult.v1.DuplicatesH\x00\x12,\n\x0blabel_noise\x18\x07 \x01(\x0b\x32\x15.penult.v1.LabelNoiseH\x00\x12\x34\n\x0fneighbour_rates\x18\x08 \x01(\x0b\x32\x19.penult.v1.NeighbourRatesH\x00\x12)\n\tdiagnosis\x18\t \x01(\x0b\x32\x14.penult.v1.DiagnosisH\x00\x12)\n\tinfluence\x18\n \x01(\x0b\x32\x14.penult.v1.InfluenceH\x00\x42\x06\n\x04kind\"\x1e\n\x0eGetHeadRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"d\n\nStoredHead\x12!\n\x05refit\x18\x01 \x01(\x0b\x32\x10.penult.v1.RefitH\x00\x12+\n\ncheckpoint\x18\x02 \x01(\x0b\x32\x15.penult.v1.CheckpointH\x00\x42\x06\n\x04kind\"j\n\x05Score\x12\x14\n\x0c\x65valuated_on\x18\x01 \x01(\t\x12\x18\n\x10\x61verage_accuracy\x18\x02 \x01(\x01\x12\x1c\n\x14worst_group_accuracy\x18\x03 \x01(\x01\x12\x13\n\x0bworst_group\x18\x04 \x01(\t\"\xba\x01\n\rResultSummary\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12#\n\x04kind\x18\x02 \x01(\x0e\x32\x15.penult.v1.ResultKind\x12\x14\n\x0c\x66\x65\x61ture_sets\x18\x03 \x03(\t\x12\r\n\x05title\x18\x04 \x01(\t\x12\x0e\n\x06preset\x18\x05 \x01(\t\x12 \n\x06scores\x18\x06 \x03(\x0b\x32\x10.penult.v1.Score\x12\x1d\n\x04\x63\x61rd\x18\x07 \x01(\x0b\x32\x0f.penult.v1.Card\"\x95\x01\n\x12ListResultsRequest\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.penult.v1.ResultKind\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x02 \x01(\t\x12\'\n\x07options\x18Z \x01(\x0b\x32\x16.penult.v1.ListOptions\x12\x12\n\x05limit\x18[ \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"S\n\x13ListResultsResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.penult.v1.ResultSummary\x12\x11\n\tnext_page\x18Z \x01(\t*\xce\x01\n\tThingKind\x12\x1a\n\x16THING_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eTHING_KIND_RUN\x10\x01\x12\x19\n\x15THING_KIND_CHECKPOINT\x10\x02\x12\x1a\n\x16THING_KIND_FEATURE_SET\x10\x03\x12\x15\n\x11THING_KIND_RESULT\x10\x04\x12\x16\n\x12THING_KIND_DATASET\x10\x05\x12\x12\n\x0eTHING_KIND_JOB\x10\x06\x12\x17\n\x13THING_KIND_GROUPING\x10\x07*\xcb\x02\n\nResultKind\x12\x1b\n\x17RESULT_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11RESULT_KIND_REFIT\x10\x01\x12\x17\n\x13RESULT_KIND_SPECTRA\x10\x02\x12\x1b\n\x17RESULT_KIND_DESCRIPTORS\x10\x03\x12 \n\x1cRESULT_KIND_PRINCIPAL_ANGLES\x10\x04\x12!\n\x1dRESULT_KIND_NEIGHBOUR_METRICS\x10\x05\x12\x1a\n\x16RESULT_KIND_DUPLICATES\x10\x06\x12\x1b\n\x17RESULT_KIND_LABEL_NOISE\x10\x07\x12\x1f\n\x1bRESULT_KIND_NEIGHBOUR_RATES\x10\x08\x12\x19\n\x15RESULT_KIND_DIAGNOSIS\x10\t\x12\x19\n\x15RESULT_KIND_INFLUENCE\x10\n2\x9d\x02\n\x0e\x43\x61talogService\x12\x43\n\x08\x44\x65scribe\x12\x1a.penult.v1.DescribeRequest\x1a\x1b.penult.v1.DescribeResponse\x12;\n\tGetResult\x12\x1b.penult.v1.GetResultRequest\x1a\x11.penult.v1.Result\x12;\n\x07GetHead\x12\x19.penult.v1.GetHeadRequest\x1a\x15.penult.v1.StoredHead\x12L\n\x0bListResults\x12\x1d.penult.v1.ListResultsRequest\x1a\x1e.penult.v1.ListResultsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penult_proto.v1.catalog_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_THINGKIND']._serialized_start=1679
-  _globals['_THINGKIND']._serialized_end=1885
-  _globals['_RESULTKIND']._serialized_start=1888
-  _globals['_RESULTKIND']._serialized_end=2192
-  _globals['_TAGS']._serialized_start=260
-  _globals['_TAGS']._serialized_end=280
-  _globals['_DESCRIBEREQUEST']._serialized_start=283
-  _globals['_DESCRIBEREQUEST']._serialized_end=435
-  _globals['_DESCRIBERESPONSE']._serialized_start=437
-  _globals['_DESCRIBERESPONSE']._serialized_end=530
-  _globals['_GETRESULTREQUEST']._serialized_start=532
-  _globals['_GETRESULTREQUEST']._serialized_end=566
-  _globals['_RESULT']._serialized_start=569
-  _globals['_RESULT']._serialized_end=1008
-  _globals['_GETHEADREQUEST']._serialized_start=1010
-  _globals['_GETHEADREQUEST']._serialized_end=1040
-  _globals['_STOREDHEAD']._serialized_start=1042
-  _globals['_STOREDHEAD']._serialized_end=1142
-  _globals['_SCORE']._serialized_start=1144
-  _globals['_SCORE']._serialized_end=1250
-  _globals['_RESULTSUMMARY']._serialized_start=1253
-  _globals['_RESULTSUMMARY']._serialized_end=1439
-  _globals['_LISTRESULTSREQUEST']._serialized_start=1442
-  _globals['_LISTRESULTSREQUEST']._serialized_end=1591
-  _globals['_LISTRESULTSRESPONSE']._serialized_start=1593
-  _globals['_LISTRESULTSRESPONSE']._serialized_end=1676
-  _globals['_CATALOGSERVICE']._serialized_start=2195
-  _globals['_CATALOGSERVICE']._serialized_end=2480
+  _globals['_THINGKIND']._serialized_start=1755
+  _globals['_THINGKIND']._serialized_end=1961
+  _globals['_RESULTKIND']._serialized_start=1964
+  _globals['_RESULTKIND']._serialized_end=2295
+  _globals['_TAGS']._serialized_start=293
+  _globals['_TAGS']._serialized_end=313
+  _globals['_DESCRIBEREQUEST']._serialized_start=316
+  _globals['_DESCRIBEREQUEST']._serialized_end=468
+  _globals['_DESCRIBERESPONSE']._serialized_start=470
+  _globals['_DESCRIBERESPONSE']._serialized_end=563
+  _globals['_GETRESULTREQUEST']._serialized_start=565
+  _globals['_GETRESULTREQUEST']._serialized_end=599
+  _globals['_RESULT']._serialized_start=602
+  _globals['_RESULT']._serialized_end=1084
+  _globals['_GETHEADREQUEST']._serialized_start=1086
+  _globals['_GETHEADREQUEST']._serialized_end=1116
+  _globals['_STOREDHEAD']._serialized_start=1118
+  _globals['_STOREDHEAD']._serialized_end=1218
+  _globals['_SCORE']._serialized_start=1220
+  _globals['_SCORE']._serialized_end=1326
+  _globals['_RESULTSUMMARY']._serialized_start=1329
+  _globals['_RESULTSUMMARY']._serialized_end=1515
+  _globals['_LISTRESULTSREQUEST']._serialized_start=1518
+  _globals['_LISTRESULTSREQUEST']._serialized_end=1667
+  _globals['_LISTRESULTSRESPONSE']._serialized_start=1669
+  _globals['_LISTRESULTSRESPONSE']._serialized_end=1752
+  _globals['_CATALOGSERVICE']._serialized_start=2298
+  _globals['_CATALOGSERVICE']._serialized_end=2583
 # @@protoc_insertion_point(module_scope)

@@ -11,6 +11,7 @@ import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import penult_proto.v1.cards_pb2
 import penult_proto.v1.diagnostics_pb2
+import penult_proto.v1.influence_pb2
 import penult_proto.v1.neighbours_pb2
 import penult_proto.v1.notes_pb2
 import penult_proto.v1.refits_pb2
@@ -75,6 +76,7 @@ class _ResultKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     RESULT_KIND_LABEL_NOISE: _ResultKind.ValueType  # 7
     RESULT_KIND_NEIGHBOUR_RATES: _ResultKind.ValueType  # 8
     RESULT_KIND_DIAGNOSIS: _ResultKind.ValueType  # 9
+    RESULT_KIND_INFLUENCE: _ResultKind.ValueType  # 10
 
 class ResultKind(_ResultKind, metaclass=_ResultKindEnumTypeWrapper): ...
 
@@ -89,6 +91,7 @@ RESULT_KIND_DUPLICATES: ResultKind.ValueType  # 6
 RESULT_KIND_LABEL_NOISE: ResultKind.ValueType  # 7
 RESULT_KIND_NEIGHBOUR_RATES: ResultKind.ValueType  # 8
 RESULT_KIND_DIAGNOSIS: ResultKind.ValueType  # 9
+RESULT_KIND_INFLUENCE: ResultKind.ValueType  # 10
 Global___ResultKind: typing_extensions.TypeAlias = ResultKind
 
 @typing.final
@@ -204,6 +207,7 @@ class Result(google.protobuf.message.Message):
     LABEL_NOISE_FIELD_NUMBER: builtins.int
     NEIGHBOUR_RATES_FIELD_NUMBER: builtins.int
     DIAGNOSIS_FIELD_NUMBER: builtins.int
+    INFLUENCE_FIELD_NUMBER: builtins.int
     @property
     def refit(self) -> penult_proto.v1.refits_pb2.Refit: ...
     @property
@@ -222,6 +226,8 @@ class Result(google.protobuf.message.Message):
     def neighbour_rates(self) -> penult_proto.v1.neighbours_pb2.NeighbourRates: ...
     @property
     def diagnosis(self) -> penult_proto.v1.diagnostics_pb2.Diagnosis: ...
+    @property
+    def influence(self) -> penult_proto.v1.influence_pb2.Influence: ...
     def __init__(
         self,
         *,
@@ -234,10 +240,11 @@ class Result(google.protobuf.message.Message):
         label_noise: penult_proto.v1.neighbours_pb2.LabelNoise | None = ...,
         neighbour_rates: penult_proto.v1.neighbours_pb2.NeighbourRates | None = ...,
         diagnosis: penult_proto.v1.diagnostics_pb2.Diagnosis | None = ...,
+        influence: penult_proto.v1.influence_pb2.Influence | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["descriptors", b"descriptors", "diagnosis", b"diagnosis", "duplicates", b"duplicates", "kind", b"kind", "label_noise", b"label_noise", "neighbour_metrics", b"neighbour_metrics", "neighbour_rates", b"neighbour_rates", "principal_angles", b"principal_angles", "refit", b"refit", "spectra", b"spectra"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["descriptors", b"descriptors", "diagnosis", b"diagnosis", "duplicates", b"duplicates", "kind", b"kind", "label_noise", b"label_noise", "neighbour_metrics", b"neighbour_metrics", "neighbour_rates", b"neighbour_rates", "principal_angles", b"principal_angles", "refit", b"refit", "spectra", b"spectra"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["refit", "spectra", "descriptors", "principal_angles", "neighbour_metrics", "duplicates", "label_noise", "neighbour_rates", "diagnosis"] | None: ...
+    def HasField(self, field_name: typing.Literal["descriptors", b"descriptors", "diagnosis", b"diagnosis", "duplicates", b"duplicates", "influence", b"influence", "kind", b"kind", "label_noise", b"label_noise", "neighbour_metrics", b"neighbour_metrics", "neighbour_rates", b"neighbour_rates", "principal_angles", b"principal_angles", "refit", b"refit", "spectra", b"spectra"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["descriptors", b"descriptors", "diagnosis", b"diagnosis", "duplicates", b"duplicates", "influence", b"influence", "kind", b"kind", "label_noise", b"label_noise", "neighbour_metrics", b"neighbour_metrics", "neighbour_rates", b"neighbour_rates", "principal_angles", b"principal_angles", "refit", b"refit", "spectra", b"spectra"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["refit", "spectra", "descriptors", "principal_angles", "neighbour_metrics", "duplicates", "label_noise", "neighbour_rates", "diagnosis", "influence"] | None: ...
 
 Global___Result: typing_extensions.TypeAlias = Result
 

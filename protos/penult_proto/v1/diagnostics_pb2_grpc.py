@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from penult_proto.v1 import diagnostics_pb2 as penult__proto_dot_v1_dot_diagnostics__pb2
+from penult_proto.v1 import influence_pb2 as penult__proto_dot_v1_dot_influence__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -34,6 +35,11 @@ class DiagnosticServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.ComputeInfluence = channel.unary_unary(
+                '/penult.v1.DiagnosticService/ComputeInfluence',
+                request_serializer=penult__proto_dot_v1_dot_influence__pb2.InfluenceRequest.SerializeToString,
+                response_deserializer=penult__proto_dot_v1_dot_influence__pb2.Influence.FromString,
+                _registered_method=True)
         self.Diagnose = channel.unary_unary(
                 '/penult.v1.DiagnosticService/Diagnose',
                 request_serializer=penult__proto_dot_v1_dot_diagnostics__pb2.DiagnoseRequest.SerializeToString,
@@ -48,6 +54,12 @@ class DiagnosticServiceStub(object):
 
 class DiagnosticServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
+
+    def ComputeInfluence(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def Diagnose(self, request, context):
         """Missing associated documentation comment in .proto file."""
@@ -65,6 +77,11 @@ class DiagnosticServiceServicer(object):
 
 def add_DiagnosticServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ComputeInfluence': grpc.unary_unary_rpc_method_handler(
+                    servicer.ComputeInfluence,
+                    request_deserializer=penult__proto_dot_v1_dot_influence__pb2.InfluenceRequest.FromString,
+                    response_serializer=penult__proto_dot_v1_dot_influence__pb2.Influence.SerializeToString,
+            ),
             'Diagnose': grpc.unary_unary_rpc_method_handler(
                     servicer.Diagnose,
                     request_deserializer=penult__proto_dot_v1_dot_diagnostics__pb2.DiagnoseRequest.FromString,
@@ -85,6 +102,33 @@ def add_DiagnosticServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class DiagnosticService(object):
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def ComputeInfluence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penult.v1.DiagnosticService/ComputeInfluence',
+            penult__proto_dot_v1_dot_influence__pb2.InfluenceRequest.SerializeToString,
+            penult__proto_dot_v1_dot_influence__pb2.Influence.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Diagnose(request,

@@ -11,6 +11,7 @@ import collections.abc
 import grpc
 import grpc.aio
 import penult_proto.v1.diagnostics_pb2
+import penult_proto.v1.influence_pb2
 import sys
 import typing
 
@@ -28,6 +29,22 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
 
 GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
+_DiagnosticServiceComputeInfluenceType = typing_extensions.TypeVar(
+    '_DiagnosticServiceComputeInfluenceType',
+    grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.influence_pb2.InfluenceRequest,
+        penult_proto.v1.influence_pb2.Influence,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.influence_pb2.InfluenceRequest,
+        penult_proto.v1.influence_pb2.Influence,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.influence_pb2.InfluenceRequest,
+        penult_proto.v1.influence_pb2.Influence,
+    ],
+)
+
 _DiagnosticServiceDiagnoseType = typing_extensions.TypeVar(
     '_DiagnosticServiceDiagnoseType',
     grpc.UnaryUnaryMultiCallable[
@@ -60,9 +77,13 @@ _DiagnosticServiceListDiagnosticsType = typing_extensions.TypeVar(
     ],
 )
 
-class DiagnosticServiceStub(typing.Generic[_DiagnosticServiceDiagnoseType, _DiagnosticServiceListDiagnosticsType]):
+class DiagnosticServiceStub(typing.Generic[_DiagnosticServiceComputeInfluenceType, _DiagnosticServiceDiagnoseType, _DiagnosticServiceListDiagnosticsType]):
     @typing.overload
     def __init__(self: DiagnosticServiceStub[
+        grpc.UnaryUnaryMultiCallable[
+            penult_proto.v1.influence_pb2.InfluenceRequest,
+            penult_proto.v1.influence_pb2.Influence,
+        ],
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.diagnostics_pb2.DiagnoseRequest,
             penult_proto.v1.diagnostics_pb2.Diagnosis,
@@ -76,6 +97,10 @@ class DiagnosticServiceStub(typing.Generic[_DiagnosticServiceDiagnoseType, _Diag
     @typing.overload
     def __init__(self: DiagnosticServiceStub[
         grpc.aio.UnaryUnaryMultiCallable[
+            penult_proto.v1.influence_pb2.InfluenceRequest,
+            penult_proto.v1.influence_pb2.Influence,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             penult_proto.v1.diagnostics_pb2.DiagnoseRequest,
             penult_proto.v1.diagnostics_pb2.Diagnosis,
         ],
@@ -85,12 +110,18 @@ class DiagnosticServiceStub(typing.Generic[_DiagnosticServiceDiagnoseType, _Diag
         ],
     ], channel: grpc.aio.Channel) -> None: ...
 
+    ComputeInfluence: _DiagnosticServiceComputeInfluenceType
+
     Diagnose: _DiagnosticServiceDiagnoseType
 
     ListDiagnostics: _DiagnosticServiceListDiagnosticsType
     """What can be asked for."""
 
 DiagnosticServiceAsyncStub: typing_extensions.TypeAlias = DiagnosticServiceStub[
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.influence_pb2.InfluenceRequest,
+        penult_proto.v1.influence_pb2.Influence,
+    ],
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.diagnostics_pb2.DiagnoseRequest,
         penult_proto.v1.diagnostics_pb2.Diagnosis,
@@ -102,6 +133,13 @@ DiagnosticServiceAsyncStub: typing_extensions.TypeAlias = DiagnosticServiceStub[
 ]
 
 class DiagnosticServiceServicer(metaclass=abc.ABCMeta):
+    @abc.abstractmethod
+    def ComputeInfluence(
+        self,
+        request: penult_proto.v1.influence_pb2.InfluenceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[penult_proto.v1.influence_pb2.Influence, collections.abc.Awaitable[penult_proto.v1.influence_pb2.Influence]]: ...
+
     @abc.abstractmethod
     def Diagnose(
         self,

@@ -24,6 +24,7 @@ from penult_proto.v1 import (
     groupings_pb2,
     groupings_pb2_grpc,
     groups_pb2,
+    influence_pb2,
     neighbours_pb2,
     neighbours_pb2_grpc,
     refits_pb2,
@@ -37,6 +38,7 @@ from penult_server.compute import warming
 from penult_server.compute.arriving import SentPiece, pieces_beside
 from penult_server.compute.backend import Backend, choose_backend
 from penult_server.compute.diagnostics.diagnose import diagnose
+from penult_server.compute.diagnostics.influence import compute_influence
 from penult_server.compute.groupings import transfer as grouping_transfer
 from penult_server.compute.groupings.discover import assign, discover
 from penult_server.compute.groupings.inputs import Access
@@ -156,6 +158,13 @@ class Worker(
 
     def Diagnose(self, request: diagnostics_pb2.DiagnoseRequest, context: Context) -> diagnostics_pb2.Diagnosis:
         return self._answered(context, diagnose, request)
+
+    def ComputeInfluence(self, request: influence_pb2.InfluenceRequest, context: Context) -> influence_pb2.Influence:
+        def compute(check: Callable[[], None], progress: Reporter) -> influence_pb2.Influence:
+            material = self._material.reporting(progress)
+            return compute_influence(request, material, self._resources(check, progress))
+
+        return self._on_device(context, compute)
 
     def ComputeRefits(
         self, request: refits_pb2.ComputeRefitsRequest, context: Context

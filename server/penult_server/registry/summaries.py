@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError, Message
 
 from penult_proto.enums import name_of
 from penult_proto.v1 import catalog_pb2 as pb
-from penult_proto.v1 import diagnostics_pb2, groups_pb2, neighbours_pb2, refits_pb2, spectra_pb2
+from penult_proto.v1 import diagnostics_pb2, groups_pb2, influence_pb2, neighbours_pb2, refits_pb2, spectra_pb2
 
 ANSWERS: Mapping[str, type[Message]] = {
     "refit": refits_pb2.Refit,
@@ -19,6 +19,7 @@ ANSWERS: Mapping[str, type[Message]] = {
     "label_noise": neighbours_pb2.LabelNoise,
     "neighbour_rates": neighbours_pb2.NeighbourRates,
     "diagnosis": diagnostics_pb2.Diagnosis,
+    "influence": influence_pb2.Influence,
 }
 """The message of an answer by its kind, as in `ResultKind` and in the field of `Result`."""
 
@@ -131,6 +132,11 @@ def _diagnosis(answer: diagnostics_pb2.Diagnosis) -> pb.ResultSummary:
     return pb.ResultSummary(feature_sets=_one_or_two(answer.feature_set, answer.other), title=title)
 
 
+def _influence(answer: influence_pb2.Influence) -> pb.ResultSummary:
+    title = f"influence of refit {answer.refit[:12]} by {_by(answer.by)}"
+    return pb.ResultSummary(feature_sets=[answer.feature_set], title=title)
+
+
 def _one_or_two(first: str, second: str) -> list[str]:
     return [first] if second in ("", first) else [first, second]
 
@@ -149,4 +155,5 @@ _SUMMARIES: Mapping[str, Callable[[Any], pb.ResultSummary]] = {
     "label_noise": _label_noise,
     "neighbour_rates": _neighbour_rates,
     "diagnosis": _diagnosis,
+    "influence": _influence,
 }

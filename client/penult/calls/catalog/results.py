@@ -11,6 +11,7 @@ from penult.connection.rpc import Connection
 from penult.errors import ServerBug
 from penult.results.descriptors import Descriptors, PrincipalAngles
 from penult.results.diagnosis.diagnosis import Diagnosis
+from penult.results.diagnosis.influence import Influence
 from penult.results.lists.columns import result_row
 from penult.results.lists.listing import Listing
 from penult.results.lists.stored import ResultSummary
@@ -24,6 +25,7 @@ from penult.results.spectra import Spectra
 from penult.types import ResultKind
 from penult.wire import decode_refits, decode_spectra, encode
 from penult.wire.diagnosis.decoding import diagnosis
+from penult.wire.diagnosis.influence import decoded_influence
 from penult.wire.encode import Since
 from penult.wire.neighbourhood import decoding
 from penult.wire.references import FeatureSetLike, ResultLike, feature_set_name, result_digest
@@ -39,6 +41,7 @@ Answer: TypeAlias = (
     | LabelNoise
     | NeighbourRates
     | Diagnosis
+    | Influence
 )
 
 
@@ -65,7 +68,7 @@ class Results:
         Parameters
         ----------
         kind : "refit", "spectra", "descriptors" or "principal_angles", "neighbour_metrics", "duplicates", "label_noise"
-            "neighbour_rates" or "diagnosis".
+            "neighbour_rates", "diagnosis" or "influence".
         feature_set : the set that was fitted or looked at.
         tag, name, since, user, limit : as for `Runs.list`.
         timeout : seconds for each page of the list.
@@ -112,6 +115,8 @@ class Results:
                 return decoding.neighbour_rates(answer.neighbour_rates)
             case "diagnosis":
                 return diagnosis(answer.diagnosis)
+            case "influence":
+                return decoded_influence(answer.influence)
             case None:
                 raise ServerBug("the server sent an empty result")
 

@@ -71,7 +71,7 @@ class Space:
             own[-1] *= self.block.bias_penalty**2
         return own
 
-    def pull(self) -> Array:
+    def penalty_gradient(self) -> Array:
         """(q, m) derivative of the penalty at the optimum."""
         xp = array_namespace(self.theta)
         first = np.full(self.size, self.block.l1)
@@ -114,8 +114,8 @@ class Curvature:
     """(n, q) probabilities of the rows."""
     inverse_factor: Array
     """(q m, q m) lower triangular L^-1, H = L L^T."""
-    is_narrow: bool
-    """Whether leverages are multiplied in float32, which holds the features: six digits, since they are sums of squares,
+    in_float32: bool
+    """Whether leverages are multiplied in float32, which holds the features: six digits, for they are sums of squares,
     where a product with H^-1 itself would lose as many as the condition number of H has."""
 
     def solve(self, right: Array) -> Array:
@@ -127,14 +127,14 @@ class Curvature:
     def between(self, z: Array) -> Array:
         """(t, q, q) (I (x) z)^T H^-1 (I (x) z) of each row (t, m)."""
         xp, m = array_namespace(z), self.space.size
-        q, kind = int(self.p.shape[1]), xp.float32 if self.is_narrow else xp.float64
-        narrow, factor = xp.astype(z, kind, copy=False), xp.astype(self.inverse_factor, kind, copy=False)
-        images = xp.stack([_image(narrow, factor[:, c * m : (c + 1) * m], c * m) for c in range(q)], axis=1)
+        q, kind = int(self.p.shape[1]), xp.float32 if self.in_float32 else xp.float64
+        rows, factor = xp.astype(z, kind, copy=False), xp.astype(self.inverse_factor, kind, copy=False)
+        images = xp.stack([_image(rows, factor[:, c * m : (c + 1) * m], c * m) for c in range(q)], axis=1)
         return xp.astype(xp.matmul(images, xp.permute_dims(images, (0, 2, 1))), xp.float64)
 
 
 def _image(z: Array, columns: Array, first: int) -> Array:
-    """(t, q m) z times some columns of the factor, transposed, strip by strip: above the diagonal the factor is zero."""
+    """(t, q m) z times some columns of the factor, transposed, by strips: above the diagonal the factor is zero."""
     xp, m, parts = array_namespace(z), int(z.shape[1]), list[Array]()
     for strip in blocks(int(columns.shape[0]), max(1, -(-m // STRIPS))):
         used = min(max(strip.stop - first, 0), m)
@@ -164,7 +164,7 @@ def curvature_of(features: Array, block: Block) -> Curvature:
         space=space,
         p=xp.concat(parts, axis=0),
         inverse_factor=_inverse_factor(hessian),
-        is_narrow=fits_float32(features),
+        in_float32=fits_float32(features),
     )
 
 

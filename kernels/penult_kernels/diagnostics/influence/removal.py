@@ -33,7 +33,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Influence:
-    """Of every row that any of the problems uses, the mean over all of them; 0 in those that do not use it."""
+    """The influence of every row that a problem uses, the mean over all problems; 0 where one does not."""
 
     rows: Integers
     """(n,) ascending positions."""
@@ -105,7 +105,7 @@ def influence(
             is_half = n_classes == 2
             own[used] += parts[1] @ np.asarray([[-0.5, 0.5]]) if is_half else _placed(parts[1], columns, n_classes)
             leverage[used] += parts[2]
-        count[used] += 1
+        count[np.arange(n) if problem.rows is None else problem.rows] += 1
         report(place + 1.0, float(len(problems)))
     rows = np.flatnonzero(count)
     return Influence(
@@ -134,15 +134,15 @@ def _placed(values: Floats, columns: slice, n_classes: int) -> Floats:
 def _of_block(
     features: Array, curvature: Curvature, gradients: Array, *, is_mean: bool, check: Callable[[], None]
 ) -> tuple[Floats, Floats, Floats]:
-    """Of the rows of a block: changes (n, T) of the targets, changes (n, q) of their own logits, and leverages (n,)."""
+    """For the rows of a block: changes (n, T) of the targets and (n, q) of their own logits, leverages (n,)."""
     space, block = curvature.space, curvature.space.block
     xp = array_namespace(features)
     wanted = space.lowered(gradients)
     solved = curvature.solve(wanted)
     n_targets, q = int(wanted.shape[0]), block.n_columns
-    pull = space.pull() if is_mean else xp.zeros_like(space.theta)
-    pulled = curvature.solve(pull[None, :, :])[0, :, :]
-    by_pull = xp.sum(xp.reshape(wanted * pulled, (n_targets, -1)), axis=1)
+    penalty = space.penalty_gradient() if is_mean else xp.zeros_like(space.theta)
+    by_penalty = curvature.solve(penalty[None, :, :])[0, :, :]
+    onto_penalty = xp.sum(xp.reshape(wanted * by_penalty, (n_targets, -1)), axis=1)
     towards = xp.reshape(solved, (n_targets * q, space.size)).T
     s, target = block.sample_weight(), block.target()
     found: list[tuple[Floats, Floats, Floats]] = []
@@ -153,15 +153,16 @@ def _of_block(
         bent = _hessians(p) * weight[:, None, None]
         between = curvature.between(z)
         identity = xp.eye(q, dtype=z.dtype, device=z.device)
-        ours = z @ pulled.T
+        ours = z @ by_penalty.T
         right = e + xp.matmul(bent, ours[:, :, None])[:, :, 0]
         moved = xp.linalg.solve(identity - xp.matmul(bent, between), right[:, :, None])
         onto = xp.reshape(z @ towards, (z.shape[0], n_targets, q))
-        changes = weight[:, None] * (xp.matmul(onto, moved)[:, :, 0] + by_pull)
+        changes = weight[:, None] * (xp.matmul(onto, moved)[:, :, 0] + onto_penalty)
         own = weight[:, None] * (xp.matmul(between, moved)[:, :, 0] + ours)
         leverages = xp.sum(bent * between, axis=(1, 2))
         found.append((to_host(changes), to_host(own), to_host(leverages)))
-    return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+    changes, own, leverages = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return changes, own, leverages
 
 
 def _hessians(p: Array) -> Array:

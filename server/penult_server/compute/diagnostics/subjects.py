@@ -47,7 +47,7 @@ def asked_of(request: pb.DiagnoseRequest, resources: Resources) -> Asked:
     Raises ServiceError: EMPTY_GROUP, OTHER_ROWS, and what reading raises.
     """
     own = labelled(resources.root, request.source)
-    positions = _positions(own, request.source, resources)
+    positions = positions_of(own, request.source, resources)
     notes = own.notes
     other, other_positions = None, None
     if request.HasField("other"):
@@ -57,18 +57,18 @@ def asked_of(request: pb.DiagnoseRequest, resources: Resources) -> Asked:
     if not positions.size:
         raise ServiceError(ErrorKind.EMPTY_GROUP, f"no row of feature set {own.manifest.digest[:12]} is asked about")
     labels, y = own.manifest.labels, own.y[positions]
-    part, n_parts = _parts(own, positions, request.by)
+    part, n_parts = parts_of(own, positions, request.by)
     head = _head(own, resources) if own.manifest.has_head else None
     has_logits = own.manifest.n_logits == len(labels.classes)
     subject = Subject(
-        rows=_rows(own, positions, resources),
+        rows=rows_of(own, positions, resources),
         part=part,
         n_parts=n_parts,
         y=y,
         n_classes=len(labels.classes),
         head=head,
         logits=own.stored.read("logits")[positions] if has_logits else None,
-        other=None if other is None or other_positions is None else _rows(other, other_positions, resources),
+        other=None if other is None or other_positions is None else rows_of(other, other_positions, resources),
         columns=_columns(own, positions),
         neighbours=_Neighbours(request, own.row_id[positions], positions.size == own.n_rows, resources),
     )
@@ -109,7 +109,7 @@ class _Neighbours:
         return found
 
 
-def _positions(one: Labelled, source: spectra_pb2.FeatureSource, resources: Resources) -> Integers:
+def positions_of(one: Labelled, source: spectra_pb2.FeatureSource, resources: Resources) -> Integers:
     """Rows that are asked about: those selected that are in a group."""
     selected = selected_rows(source, one.stored, resources.root)
     inside = one.g >= 0
@@ -120,7 +120,7 @@ def _joined(
     own: Labelled, positions: Integers, other: Labelled, request: pb.DiagnoseRequest, resources: Resources
 ) -> tuple[Integers, Integers, tuple[Note, ...]]:
     """Rows of both sets with equal ids. Raises ServiceError (OTHER_ROWS) where there are none, or they are others."""
-    candidates = _positions(other, request.other, resources)
+    candidates = positions_of(other, request.other, resources)
     ids, mine, theirs = np.intersect1d(
         own.row_id[positions], other.row_id[candidates], assume_unique=True, return_indices=True
     )
@@ -146,7 +146,7 @@ def _joined(
     return first, second, (Note(NoteId.ROWS_JOINED, said),)
 
 
-def _parts(own: Labelled, positions: Integers, by: "spectra_pb2.SpectraBy.ValueType") -> tuple[Integers, int]:
+def parts_of(own: Labelled, positions: Integers, by: "spectra_pb2.SpectraBy.ValueType") -> tuple[Integers, int]:
     if by == spectra_pb2.SPECTRA_BY_ALL:
         return np.zeros(positions.size, dtype=np.int64), 1
     if by == spectra_pb2.SPECTRA_BY_CLASS:
@@ -154,7 +154,7 @@ def _parts(own: Labelled, positions: Integers, by: "spectra_pb2.SpectraBy.ValueT
     return own.g[positions].astype(np.int64), own.n_groups
 
 
-def _rows(one: Labelled, positions: Integers, resources: Resources) -> RowSource:
+def rows_of(one: Labelled, positions: Integers, resources: Resources) -> RowSource:
     # Rows that were joined may be all of a set in another order.
     chosen = None if np.array_equal(positions, np.arange(one.n_rows)) else positions
     if not resources.residents.fits(one.manifest):

@@ -50,3 +50,15 @@ def _kind(pid: int) -> Kind | None:
             # A worker prints to the log that it shares with the forker, until it has its order.
             return "jobs" if "/logs/job-" in os.readlink(f"/proc/{pid}/fd/2") else "forker"
     return None
+
+
+def computes(server) -> None:
+    """Return once the compute worker has been busy for .3 s of processor time from now."""
+    (worker,) = processes(server)["compute"]
+
+    def ticks() -> int:
+        with open(f"/proc/{worker}/stat") as stat:
+            return sum(map(int, stat.read().rsplit(")", 1)[1].split()[11:13]))
+
+    end = ticks() + 3 * os.sysconf("SC_CLK_TCK") // 10
+    until(lambda: ticks() >= end)

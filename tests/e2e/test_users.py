@@ -17,10 +17,13 @@ import grpc
 import numpy as np
 import pytest
 from running_server import RunningServer
+from server_processes import computes
 
 import penult
 from penult.certificates import make_certificate
+from penult.wire import encode_refits
 from penult_proto.roles import Role
+from penult_proto.v1 import refits_pb2
 from penult_server.registry.database import Database
 from penult_server.users.tokens import TokenTable
 
@@ -170,6 +173,28 @@ def test_a_revoked_token_ends_what_it_began(server, people):
             assert time.monotonic() - ended < 2
     # The second where a call was in progress.
     assert any(said in str(error) for said in ("was revoked", "the token of this call has ended"))
+
+
+def test_a_flood_of_one_user_s_ends_after_the_small_questions_of_another(server, people, ann_s):
+    """By the order in which answers come: of ann's refits of three sets, minutes each, none does before bob's."""
+    ann, bob = people["ann"], people["bob"]
+    sets = [ann.features.upload(features=X[: 50 + k], y=Y[: 50 + k]) for k in range(3)]
+    flood = []
+    for number, features in enumerate([*sets, *sets]):
+        path = {"optimizer": "gd", "learning_rate": 1e-3 * (1 + number), "steps": 1_000_000}
+        request = encode_refits.refit_request({"features": features, "path": path, "standardize": False})
+        request = refits_pb2.ComputeRefitsRequest(requests=[request])
+        flood.append(ann.connection.stubs.refits.ComputeRefits(request, metadata=ann.connection._metadata))
+    computes(server)
+    for number in range(3):
+        assert bob.refit(ann_s.digest, l2=0.7 + number, timeout=60).user == "bob"
+        assert bob.spectra(ann_s.digest, top_k=3 + number, timeout=60).user == "bob"
+    in_progress = [one for one in flood if not one.done()]
+    assert len(in_progress) >= 2
+    # What the server cannot begin soon it refuses at once.
+    assert {one.code() for one in flood if one.done()} <= {grpc.StatusCode.RESOURCE_EXHAUSTED}
+    for one in in_progress:
+        one.cancel()
 
 
 def failure(call: Callable[[], object]) -> penult.PenultError | None:

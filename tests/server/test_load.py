@@ -98,6 +98,24 @@ def test_many_calls_of_one_user_leave_room_for_another_user():
     assert fits(load, "refit", "one")
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_long_calls_that_were_taken_for_short_ones_do_not_keep_out_another_user(is_known: bool):
+    """Four that go on for minutes where .05 s was expected. Of the small one it is known that it once took 10 s beside
+    a long one, of which 5 were its share; and how long it takes alone, or not."""
+    load, clock = load_that_knows(spectra=0.05)
+    about = ("small",)
+    if is_known:
+        run(load, clock, "spectra", 0.05, *about)
+    beside, small = begun(load, "other"), begun(load, "spectra", "ann", *about)
+    clock.now += 10
+    ended(small)
+    beside.end()
+    for seed in range(4):
+        begun(load, "spectra", "flood", seed)
+    clock.now += 60
+    assert Computing(load, "one", ("spectra", *about)).fits()
+
+
 def test_shares_divide_the_time_among_those_in_progress_and_what_was_given_up_teaches_nothing():
     load, clock = load_that_knows()
     first = begun(load, "a")
@@ -217,5 +235,26 @@ def test_a_lone_caller_is_never_refused():
                 await one.compute()
             for one in two:
                 one.end(is_answered=True)
+
+    asyncio.run(main())
+
+
+def test_a_refit_that_waits_is_let_in_when_what_it_waited_for_ends_though_that_was_no_refit():
+    async def main() -> None:
+        load, _ = load_that_knows(spectra=1.0, refit=0.05)
+        worker = a_place(load)
+        computing = [Ticket("ann", worker, "spectra") for _ in range(4)]
+        for one in computing[:3]:
+            await one.compute()
+        load.running[begun(load, "spectra")] = None
+        refit = Ticket("ann", worker, "refit")
+        waiting = asyncio.ensure_future(refit.compute(is_together=True))
+        await asyncio.sleep(0)
+        assert not waiting.done(), "four seconds of others are before it"
+        for one in computing[:3]:
+            one.end(is_answered=True)
+        await asyncio.sleep(0)
+        assert worker.together.n_held == 1
+        await waiting
 
     asyncio.run(main())

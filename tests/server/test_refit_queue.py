@@ -8,6 +8,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import groups_pb2
 from penult_proto.v1 import refits_pb2 as pb
 from penult_server.compute.backend import choose_backend
+from penult_server.compute.refits import queue as refit_queue
 from penult_server.compute.refits import work as refit_work
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.queue import LONGEST, QUIET, Arrivals, Asked, RefitQueue, answer_together
@@ -22,18 +23,22 @@ from penult_server.stores.manifest import LabelNames
 LABELS = LabelNames(classes=("cat", "dog"), attribute="place", attribute_values=("in", "out"))
 
 
-@pytest.fixture(scope="module")
-def stored(tmp_path_factory):
-    """A store with one set of 300 rows; group (dog, in) is empty."""
-    root = tmp_path_factory.mktemp("store")
-    rng = np.random.default_rng(0)
+def written(root, seed: int):
+    """A set of 300 rows: its digest, features and labels; group (dog, in) is empty."""
+    rng = np.random.default_rng(seed)
     g = rng.choice([0, 1, 3], size=300)
     x = (rng.standard_normal((300, 8)) + (g // 2)[:, None] * 0.5).astype(np.float32)
     header = FeatureHeader(n_examples=300, n_features=8, dtype="float32", labels=LABELS, n_logits=0)
     with FeatureWriter(root, header) as writer:
         writer.append(features=x, y=g // 2, a=g % 2, row_id=np.arange(300, dtype=np.uint64))
-        digest = writer.finish().digest
-    return root, digest, x, g // 2
+        return writer.finish().digest, x, g // 2
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """A store with one set."""
+    root = tmp_path_factory.mktemp("store")
+    return root, *written(root, 0)
 
 
 @pytest.fixture
@@ -185,6 +190,33 @@ def test_requests_that_arrive_together_are_solved_together(stored, material, sol
     assert first.result(timeout=100).certificate.converged
     assert all(answer.result(timeout=100).certificate.converged for answer in answers)
     assert solves == [21]
+
+
+def test_who_asks_of_another_set_does_not_begin_a_round_again(stored, material, solves, monkeypatch):
+    """One that comes in the middle of a solve and would join it, were it of the same set, as the last one is."""
+    for window in ("QUIET", "LONGEST"):
+        monkeypatch.setattr(refit_queue, window, 1000.0)
+    root, digest, _, _ = stored
+    other = written(root, 1)[0]
+    refits = RefitQueue(material, Turns())
+    answers = []
+
+    def at_look(wanted: int, feature_set: str):
+        looks = iter(range(1, 10**6))
+
+        def is_waiting() -> bool:
+            if next(looks) == wanted:
+                answers.append(refits.ask(asked(feature_set, l2=0.2).request, lambda: True))
+            return True
+
+        return is_waiting
+
+    assert refits.ask(asked(digest, l2=0.1).request, at_look(6, other)).result(timeout=100).certificate.converged
+    assert answers.pop().result(timeout=100).certificate.converged
+    assert solves == [1, 1]
+    assert refits.ask(asked(digest, l2=0.3).request, at_look(6, digest)).result(timeout=100).certificate.converged
+    assert answers.pop().result(timeout=100).certificate.converged
+    assert solves == [1, 1, 1, 2]
 
 
 class Clock:

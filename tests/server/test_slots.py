@@ -58,6 +58,27 @@ def test_who_waits_is_served_in_turns_of_users_whatever_number_each_has():
     assert max(served.index("one"), served.index("other")) <= served.index("many") + 6
 
 
+def test_who_comes_while_another_user_has_the_slots_is_before_all_that_she_has_waiting():
+    async def main() -> list[str]:
+        shared, served = slots(1, 1), list[str]()
+
+        async def call(user: str) -> None:
+            await shared.acquire(user)
+            served.append(user)
+            shared.release(user)
+
+        await shared.acquire("many")
+        calls = []
+        for user in ("many", "many", "one"):
+            calls.append(asyncio.ensure_future(call(user)))
+            await settled()
+        shared.release("many")
+        await asyncio.gather(*calls)
+        return served
+
+    assert asyncio.run(main()) == ["one", "many", "many"]
+
+
 def test_a_user_at_the_limit_leaves_the_rest_to_others():
     async def main() -> None:
         shared = slots(4, 2, patience=0.0)

@@ -79,6 +79,18 @@ def test_thirty_long_queries_of_one_user_cost_another_a_turn_each_time(pool):
     assert last <= 12  # five slices, each after one of the other user's
 
 
+def test_who_comes_while_another_user_computes_is_before_all_that_she_has_waiting(pool):
+    device = Device()
+    with device.turns.held("many"):
+        waiting = []
+        for count, call in enumerate((("first", "many", 1), ("second", "many", 1), ("small", "one", 1)), 1):
+            waiting.append(pool.submit(device.compute, *call))
+            device.until(count)
+    for one in waiting:
+        one.result(100)
+    assert device.log == ["small", "first", "second"]
+
+
 def test_short_computations_of_a_user_are_done_one_after_another(pool):
     device = Device()
     started(pool, device, *[(str(k), "one", 3) for k in range(5)])()

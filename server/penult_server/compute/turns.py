@@ -154,14 +154,15 @@ class Turns:
         return short
 
     def _hand_on(self) -> None:
-        """Give the device to the next one, if there is one."""
+        """Give the device to the next one, if there is one; who has just had it comes after all other users."""
+        if self._current is not None and self._current.user in self._waiting:
+            self._waiting.move_to_end(self._current.user)
         self._current = None
         for user, waiting in self._waiting.items():
             if (computation := self._next_of(user)) is None:
                 continue
             waiting.had_long = computation.is_long
             (waiting.long if computation.is_long else waiting.short).remove(computation)
-            self._waiting.move_to_end(user)
             if not waiting.short and not waiting.long:
                 del self._waiting[user]
             if not computation.is_open:

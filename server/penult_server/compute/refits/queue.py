@@ -85,6 +85,17 @@ class Asked:
         self.answer.set_exception(error)
 
 
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Requests that are solved together: one that joins a round of its feature set has it start again for a saving, and
+    one of another set would for nothing."""
+
+    user: str
+    feature_set: str
+    size: int
+    """The decade of the work, by `LANES`."""
+
+
 @dataclass(slots=True, eq=False)
 class Arrivals:
     """Requests that have arrived: any thread puts them, one thread takes them in batches."""
@@ -151,7 +162,7 @@ class Arrivals:
 
 
 class RefitQueue:
-    """Answers refits, those of one user and of about the same work together; each such lane on a thread of its own.
+    """Answers refits, those of one user and set and of about the same work together; each lane on a thread of its own.
 
     So a small refit does not wait for the end of a large one, nor one user for another: lanes take turns.
     """
@@ -161,7 +172,7 @@ class RefitQueue:
         self._reports = reports
         self._device = device
         self._lock = threading.Lock()
-        self._lanes: dict[tuple[str, int], Arrivals] = {}
+        self._lanes: dict[Lane, Arrivals] = {}
         self._seconds: OrderedDict[str, float] = OrderedDict()
         """How long the latest refit of a feature set took that was alone."""
         self.batches: Counter[int] = Counter()
@@ -176,7 +187,7 @@ class RefitQueue:
     def asked(self, request: pb.RefitRequest, is_waiting: Callable[[], bool], query: str = "", user: str = "") -> Asked:
         """The request, whose answer is still to come."""
         asked = Asked(request, is_waiting, query)
-        lane = user, self._decades(request)
+        lane = Lane(user, request.feature_set, self._decades(request))
         with self._lock:
             is_new = lane not in self._lanes
             self._lanes.setdefault(lane, Arrivals()).put(asked)
@@ -184,13 +195,12 @@ class RefitQueue:
             threading.Thread(target=self._serve, args=(lane,), name="refits", daemon=True).start()
         return asked
 
-    def _serve(self, lane: tuple[str, int]) -> None:
+    def _serve(self, lane: Lane) -> None:
         """Answer what comes in a lane until nothing is left."""
-        user, _ = lane
         arrivals = self._lanes[lane]
         while True:
             arrivals.wait()
-            with self._device.held(user):
+            with self._device.held(lane.user):
                 batch, started = arrivals.begin(self._expected), time.monotonic()
                 answer_together(batch, self._material, arrivals.joining, self._reports, self._device.pause)
                 if arrivals.size == 1:

@@ -27,6 +27,11 @@ class Place:
     """Slots of calls that are solved together with others."""
     load: Load = field(default_factory=Load)
 
+    def serve(self) -> None:
+        """A call of either kind has ended: the load is less for those of both."""
+        self.computing.serve()
+        self.together.serve()
+
     @classmethod
     def of(cls, limits: Limits) -> "Place":
         """One with nobody in it."""
@@ -78,6 +83,7 @@ class Ticket:
             self._is_computing = False
             self._work.is_answered = is_answered
             self._slots.release(self._user, self._work)
+            self._place.serve()
 
 
 class Tickets:

@@ -115,12 +115,12 @@ class Load:
         batches = defaultdict[Batch, list[Computing]](list)
         for one in self.running:
             if one.batch is None:
-                found.append(Computation(one.user, one.share, one.cost.own))
+                found.append(Computation(one.user, one.share, one.own))
             else:
                 batches[one.batch].append(one)
         for batch, members in batches.items():
             seconds = sum(one.share for one in members)
-            found.append(Computation(batch[0], seconds, max(seconds, members[0].cost.own), batch))
+            found.append(Computation(batch[0], seconds, max(seconds, *(one.own for one in members)), batch))
         return found
 
     def wait(self, call: "Computing") -> float:
@@ -172,7 +172,14 @@ class Computing:
         """What it is expected to cost the others, in seconds."""
         if self.batch is not None:
             return TOGETHER * self.cost.seconds
-        return self.cost.company.value if self.cost.company.n else self.cost.seconds
+        # One that had to wait for long ones was in progress for longer than it has the device.
+        return min(self.cost.company.value, self.cost.seconds) if self.cost.company.n else self.cost.seconds
+
+    @property
+    def own(self) -> float:
+        """What its caller would have waited with nobody else, in progress: at least what it has had by now, lest
+        a few that take far longer than was expected keep out those that they let go ahead."""
+        return max(self.cost.own, self._load.shared() - self._shared)
 
     @property
     def patience(self) -> float:

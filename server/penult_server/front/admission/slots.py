@@ -99,12 +99,18 @@ class FairSlots:
             self.release(user)
 
     def release(self, user: str, wish: Wish | None = None) -> None:
-        """Give a slot back; who waits and may have one gets it, users in turn."""
+        """Give a slot back; who waits and may have one gets it, users in turn, and this one after the others."""
         if wish:
             wish.end()
         self._held[user] -= 1
         if not self._held[user]:
             del self._held[user]
+        if user in self._waiting:
+            self._waiting.move_to_end(user)
+        self.serve()
+
+    def serve(self) -> None:
+        """Give slots to those who wait and may have one by now."""
         while any(self._serve(waiting) for waiting in list(self._waiting)):
             pass
 

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from penult.results.diagnosis.definitions import DiagnosticDefinition as DiagnosticDefinition
     from penult.results.diagnosis.diagnosis import Diagnosis as Diagnosis
     from penult.results.diagnosis.diagnosis import DiagnosticValue as DiagnosticValue
+    from penult.results.diagnosis.epochs import RunDiagnosis as RunDiagnosis
     from penult.results.diagnosis.influence import Counterfactual as Counterfactual
     from penult.results.diagnosis.influence import Influence as Influence
     from penult.results.diagnosis.panels import Panel as Panel
@@ -162,6 +163,7 @@ _NAMES = {
     "results.descriptors": "Descriptor Descriptors Eigenvectors PrincipalAngles VarianceShare",
     "results.diagnosis.definitions": "DiagnosticDefinition",
     "results.diagnosis.diagnosis": "Diagnosis DiagnosticValue",
+    "results.diagnosis.epochs": "RunDiagnosis",
     "results.diagnosis.influence": "Counterfactual Influence",
     "results.diagnosis.panels": "Panel PanelDefinition PanelValue",
     "results.neighbourhood.neighbours": "Neighbours Recall",

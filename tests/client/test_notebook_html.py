@@ -23,6 +23,7 @@ from penult.results import records
 from penult.results.descriptors import Descriptor, Descriptors, Eigenvectors, PrincipalAngles, VarianceShare
 from penult.results.diagnosis.definitions import DiagnosticDefinition
 from penult.results.diagnosis.diagnosis import Diagnosis, DiagnosticValue
+from penult.results.diagnosis.epochs import RunDiagnosis
 from penult.results.diagnosis.influence import Counterfactual, Influence
 from penult.results.diagnosis.panels import Panel, PanelDefinition, PanelValue
 from penult.results.groupings.discovery_table import DiscoveryRow, DiscoveryTable
@@ -59,6 +60,7 @@ ONE_LINE += (
     NeighbourRates,
     RunNeighbours,
     Diagnosis,
+    RunDiagnosis,
     Influence,
     Counterfactual,
     Panel,
@@ -595,6 +597,7 @@ def read_off_neighbours(members: tuple[Group, ...], name: str, note: tuple[Note,
     return [
         removal,
         of_rows,
+        RunDiagnosis(run=name, split=name, epochs=np.zeros(1), checkpoints=("c" * 64,), diagnoses=(diagnosis,)),
         of_panel,
         panel_value,
         panel,

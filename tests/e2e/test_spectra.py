@@ -178,6 +178,21 @@ def test_what_a_run_is_organised_by_epoch_for_epoch(client, run):
         client.run_neighbours(run, split="val")
 
 
+def test_diagnostics_epoch_for_epoch(client, run):
+    for checkpoint in run.checkpoints:
+        client.extract(checkpoint, splits=["test"]).wait()
+    found = client.diagnose_run(run, ["gradient_conflict", "cdnv"], split="test", replicates=0)
+    assert found.epochs.tolist() == [0, 1]
+    alone = client.diagnose(
+        run.checkpoints[1], ["cdnv", "gradient_conflict"], split="test", replicates=0, matched=False
+    )
+    assert alone.reused
+    assert found.values("cdnv", "all")[1].value == alone.value("cdnv", "all").value
+    np.testing.assert_array_equal(found.matrix("gradient_conflict")[1], alone.matrix("gradient_conflict"))
+    with pytest.raises(penult.NotFound, match="extract them first"):
+        client.diagnose_run(run, "cdnv", split="val")
+
+
 def test_descriptors_with_their_formulas(client, arrays, mine):
     found = client.descriptors(mine, power_law=(2, 6))
     g, z = arrays["y"] * 2 + arrays["a"], arrays["features"].astype(float)

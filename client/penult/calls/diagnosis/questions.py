@@ -2,15 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from penult.arguments import coerce
+from penult.arguments.coerce import build
 from penult.calls.waiting.queries import ask, shown_name
 from penult.connection.rpc import Connection
 from penult.results.diagnosis.definitions import DiagnosticDefinition, definition_row
 from penult.results.diagnosis.diagnosis import Diagnosis
+from penult.results.diagnosis.epochs import RunDiagnosis
 from penult.results.lists.listing import Listing
+from penult.results.records import Run
+from penult.wire import decode
 from penult.wire.diagnosis import decoding, encoding
 from penult.wire.encode_spectra import RowsLike, SourceLike
-from penult.wire.references import ByLike
-from penult_proto.v1 import diagnostics_pb2
+from penult.wire.references import ByLike, run_id
+from penult_proto.v1 import diagnostics_pb2, runs_pb2
 
 
 class Diagnosing:
@@ -94,3 +101,63 @@ class Diagnosing:
         )
         call, title = self.connection.stubs.diagnostics.Diagnose, f"diagnostics of {shown_name(features)}"
         return decoding.diagnosis(ask(self.connection, call, request, timeout=timeout, title=title, progress=progress))
+
+    def diagnose_run(
+        self,
+        run: Run | str,
+        ids: Sequence[str] | str,
+        *,
+        split: str,
+        by: ByLike = "group",
+        matched: bool = False,
+        replicates: int = 200,
+        numbers: Mapping[str, float] | None = None,
+        rows: RowsLike | None = None,
+        seed: int = 0,
+        timeout: float = 600.0,
+        progress: bool | None = None,
+    ) -> RunDiagnosis:
+        """`diagnose` of every checkpoint of a run: when the shortcut is learned, when groups pull against each other.
+
+            found = client.diagnose_run(run, ["decodability", "gradient_conflict"], split="val")
+            found.learning_order(), found.matrix("gradient_conflict"), found.plot()
+
+        The features of `split` must have been extracted for each of them. Every epoch's answer is stored by itself.
+
+        Parameters
+        ----------
+        run, split : whose checkpoints, and which of their features.
+        ids, by, matched, replicates, numbers, rows, seed, progress : as for `diagnose`.
+        timeout : seconds for each checkpoint.
+
+        Raises
+        ------
+        InvalidRequest : as for `diagnose`; what compares with a second set has none here.
+        NotFound : kinds ``unknown_run``, ``unknown_feature_set``.
+        """
+        of_split = coerce.text("split", split, example="'val'")
+        request = build(runs_pb2.GetRunRequest, id=run_id(run))
+        found = decode.run(self.connection.unary(self.connection.stubs.runs.GetRun, request, timeout=timeout))
+        diagnoses = tuple(
+            self.diagnose(
+                checkpoint,
+                ids,
+                split=of_split,
+                by=by,
+                matched=matched,
+                replicates=replicates,
+                numbers=numbers,
+                rows=rows,
+                seed=seed,
+                timeout=timeout,
+                progress=progress,
+            )
+            for checkpoint in found.checkpoints
+        )
+        return RunDiagnosis(
+            run=found.id,
+            split=of_split,
+            epochs=np.array([checkpoint.epoch for checkpoint in found.checkpoints], dtype=np.float64),
+            checkpoints=tuple(checkpoint.digest for checkpoint in found.checkpoints),
+            diagnoses=diagnoses,
+        )

@@ -152,5 +152,6 @@ def closing(root: Path, tuned: dict[str, FeatureSet], figures: Path) -> str:
             "    import penult",
             f"    client = penult.local({str(root)!r})",
             f"    print(client.spectra({tuned['train'].digest[:12]!r}, by='group').imbalance)",
+            f"Or look at it in a browser: penult web --root {root}",
         ]
     )

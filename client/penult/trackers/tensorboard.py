@@ -12,7 +12,7 @@ from penult.trackers.scalars import scalars
 
 
 def to_tensorboard(run: Run, directory: Path) -> Path:
-    """Write a run's scalars to an event file below `directory`, in a folder that the run's id names; returns the folder.
+    """Write a run's scalars to an event file below `directory`, in a folder that its id names; returns the folder.
 
     Written by itself, since the format is small and TensorBoard's own writer brings a dozen packages: records of
     TFRecord (length, masked CRC-32C, content) that hold the messages `Event` and `Summary` of TensorBoard. Equal runs

@@ -20,7 +20,7 @@ def svg(chart: Chart) -> str:
     """The drawing. Equal figures give equal bytes."""
     data = chart.data()
     lines: list[dict[str, object]] = data["lines"]  # pyright: ignore[reportAssignmentType]
-    xs, ys = _x_range(chart), _y_range(lines)
+    xs, ys = _x_range(chart), _y_range(lines, is_log=chart.log_y)
     height = HEIGHT + LEGEND_LINE * len(lines)
     name = escape(one_line(f"{chart.title}. {chart.says}", 300), quote=True)
     head = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{name}" xmlns="http://www.w3.org/2000/svg">'
@@ -53,13 +53,13 @@ def _x_range(chart: Chart) -> tuple[float, float] | None:
     return _widened(found, is_log=chart.log_x)
 
 
-def _y_range(lines: Sequence[dict[str, object]]) -> tuple[float, float] | None:
+def _y_range(lines: Sequence[dict[str, object]], *, is_log: bool) -> tuple[float, float] | None:
     kept: list[float] = []
     for line in lines:
         for part in ("y", "low", "high"):
             values: list[float | None] = line[part]  # pyright: ignore[reportAssignmentType]
             kept += [value for value in values if value is not None]
-    return _widened(kept, is_log=bool(kept) and min(kept) > 0 and max(kept) / min(kept) > 1e3)
+    return _widened(kept, is_log=is_log)
 
 
 def _widened(values: Sequence[float], *, is_log: bool) -> tuple[float, float] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, get_args
 from urllib.parse import urlencode
@@ -69,7 +70,11 @@ async def _table(visit: Visit, state: str, kind: str) -> Trusted:
             strict=True,
         )
     )
-    now = datetime.now(UTC)
+    return table_of(found, known, datetime.now(UTC))
+
+
+def table_of(found: Sequence[Job[Any]], known: Mapping[str, Any], now: datetime) -> Trusted:
+    """Jobs in a line each; `known`: the metrics so far, by the ids of jobs."""
     return listed(
         ("job", "state", "progress", "worst group so far", "whose", "asked for", "left, took"),
         [_row(job, known.get(job.id, ()), now) for job in found],

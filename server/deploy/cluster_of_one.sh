@@ -3,8 +3,8 @@
 #
 #     bash server/deploy/cluster_of_one.sh DIRECTORY [COMMAND ...]
 #
-# DIRECTORY must not exist; DIRECTORY/root has the same digests as `penult demo --root OTHER`. COMMAND, such as bash, is
-# run afterwards, while all of it is up: `penult runs --root DIRECTORY/root`.
+# DIRECTORY must not exist; DIRECTORY/root has the same digests as `penult demo --root OTHER`. COMMAND is run in the
+# demo's place, while all of it is up, such as `penult finetune ... --root DIRECTORY/root`.
 # Needs `make install` (Ray, and moto in the place of S3) with its .venv/bin on the PATH, and PostgreSQL (Debian:
 # apt-get install postgresql). Every process that it starts listens on this machine or asks for a token, and ends with
 # it. Six GB of memory. CORES says how many the cluster has (by default all).
@@ -87,6 +87,5 @@ echo "penult"
 behind serve.log penult serve --root "$place/root" --port 0 --engine ray \
     --store s3://penult/store --store-endpoint "$s3" --registry "postgresql://penult@/registry?host=$short/postgres"
 until_true 120 test -s "$place/root/server.json"
-through penult demo --root "$place/root"
-through penult features list --root "$place/root"
-(($# == 0)) || through "$@"
+(($#)) || set -- penult demo --root "$place/root"
+through "$@"

@@ -1,7 +1,6 @@
 """The demo by the script of the manual, on Ray, S3 and PostgreSQL of this machine, beside the plain one: the same bits.
 
-Both take minutes of all cores: `pytest -m slow tests/e2e/test_demo_on_cluster.py`. DEMO_ROOT names a root on which the
-plain one has been made already, by the same version on this machine.
+`pytest -m slow tests/e2e/test_demo_on_cluster.py`: in small, and whole, which takes ten minutes of two cores.
 """
 
 import json
@@ -18,28 +17,31 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 3000
 needs_ray()
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * SECONDS)]
+COUNTS = {
+    "small": {"weights": 2, "features": 3, "results": 2, "groupings": 1},
+    "whole": {"weights": 3, "features": 6, "results": 11, "groupings": 2},
+}
 
 
-def test_the_demo_on_ray_a_bucket_and_postgresql_has_the_bits_of_one_machine(tmp_path):
+@pytest.mark.parametrize("how", COUNTS)
+def test_the_demo_on_ray_a_bucket_and_postgresql_has_the_bits_of_one_machine(tmp_path, how):
     pytest.importorskip("moto.server", reason="needs moto[s3,server], of the extra dev")
     if binaries() is None:
         pytest.skip("PostgreSQL is not installed here (Debian: apt-get install postgresql)")
-    dump = [sys.executable, str(ROOT / "tests/e2e/demo_contents.py")]
     variables = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     script = ["bash", str(ROOT / "server/deploy/cluster_of_one.sh"), str(tmp_path / "cluster")]
-    through = [*dump, str(tmp_path / "cluster/root"), str(tmp_path / "cluster.json")]
-    subprocess.run([*script, *through], env=variables, check=True, timeout=SECONDS)
-    if not (plain := os.environ.get("DEMO_ROOT")):
-        plain = str(tmp_path / "plain")
-        subprocess.run(["penult", "demo", "--root", plain], env=variables, check=True, timeout=SECONDS)
-    subprocess.run([*dump, plain, str(tmp_path / "plain.json")], env=variables, check=True, timeout=SECONDS)
-    found, expected = (
-        json.loads((tmp_path / name).read_text(encoding="utf-8")) for name in ("cluster.json", "plain.json")
-    )
-    assert list(found) == list(expected)
-    for what, digests in expected.items():
-        assert found[what] == digests, what
-    assert {len(expected[what]) for what in ("weights", "results", "groupings")} == {3, 11, 2}
-    assert sum(name.startswith("features") for name in expected) == 6
-    # The cluster's lies in the bucket, and no file of it in the root.
-    assert not list((tmp_path / "cluster/root").glob("checkpoints/*/*.safetensors"))
+    made = {}
+    for name, root, before in (("plain", tmp_path / "plain", []), ("cluster", tmp_path / "cluster/root", script)):
+        demo = [sys.executable, str(ROOT / "tests/e2e/demo_contents.py"), root, tmp_path / f"{name}.json", how]
+        subprocess.run([*before, *demo], env=variables, check=True, timeout=SECONDS)
+        made[name] = json.loads((tmp_path / f"{name}.json").read_text(encoding="utf-8"))
+    for what, digests in made["plain"].items():
+        assert made["cluster"][what] == digests, what
+    assert {what: len(digests) for what, digests in made["cluster"].items()} == COUNTS[how]
+    files = [name for one in made["plain"]["features"].values() for name in one]
+    assert any(name.startswith("moments") for name in files) == (how == "small"), "where they are less than the rows"
+    # The cluster's lie in the bucket: no weights and no rows in the root.
+    assert not [
+        *(tmp_path / "cluster/root").glob("checkpoints/*/*.safetensors"),
+        *(tmp_path / "cluster/root").glob("features/*/features"),
+    ]

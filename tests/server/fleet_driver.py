@@ -1,7 +1,10 @@
 """The worker of a job, as far as fleets are concerned: `python fleet_driver.py FLEET WHAT FOLDER`."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 from penult_proto.v1.pipes_pb2 import JobOrder
@@ -18,7 +21,9 @@ def fleet_of(kind):
         return LocalFleet("cpu", table="fleet_entries", grace=1.0)
     from penult_server.jobs.fleets.ray_fleet.fleet import RayFleet
 
-    return RayFleet("cpu", table="fleet_entries", grace=1.0)
+    root = Path(tempfile.mkdtemp(prefix="penult-root-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    return RayFleet(root, "cpu", table="fleet_entries", grace=1.0)
 
 
 def tell(what):

@@ -9,9 +9,9 @@ from penult_proto.errors import ErrorKind
 from penult_server.__main__ import main
 from penult_server.cluster.judging import CLOCK_SECONDS, FREE_BYTES, HEADINGS, Seen, judged
 from penult_server.cluster.look import Look
-from penult_server.cluster.probes import probe_in
 from penult_server.errors import ServiceError
 from penult_server.jobs.fleets import on_nodes
+from penult_server.machine.probes import probe_in
 
 
 @pytest.fixture(scope="module")
@@ -109,18 +109,18 @@ def test_an_address_of_a_registry_has_no_password(monkeypatch):
     assert doctor.address_of("") is doctor.address_of("postgresql:///penult?host=/run/postgresql") is None
 
 
-def test_a_node_that_cannot_read_the_store_gets_no_compute_worker(monkeypatch, tmp_path):
+def test_a_node_that_does_not_see_the_store_gets_no_work(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     pytest.importorskip("ray")
-    from penult_server.cluster.compute_bridge import check_place
+    from penult_server.jobs.fleets.ray_fleet.cluster import check_place
 
     said = {"versions": on_nodes.versions(), "host": "seven", "sees": True}
-    check_place(tmp_path, said)
+    check_place("seven", tmp_path, said)
     with pytest.raises(ServiceError, match="node seven does not see the server's root") as error:
-        check_place(tmp_path, said | {"sees": False})
+        check_place("seven", tmp_path, said | {"sees": False})
     assert error.value.kind is ErrorKind.FILES_MISSING
     with pytest.raises(ServiceError, match="torch is missing there") as error:
-        check_place(tmp_path, said | {"versions": {}})
+        check_place("seven", tmp_path, said | {"versions": {}})
     assert error.value.kind is ErrorKind.VERSION_MISMATCH
 
 

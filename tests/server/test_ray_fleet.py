@@ -2,6 +2,7 @@
 
 import os
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,22 @@ def test_a_node_that_dies_costs_its_own_tasks_alone(tmp_path, two_nodes):
 
 
 @pytest.mark.slow
+def test_a_node_that_has_another_root_gets_no_work(tmp_path, nodes, monkeypatch):
+    """As one without the mount: what it wrote would be where nobody looks."""
+    from penult_server.jobs.fleets.ray_fleet import cluster
+    from penult_server.jobs.fleets.ray_fleet.fleet import RayFleet
+
+    @contextmanager
+    def elsewhere(root):
+        yield "cache/nothing"
+
+    monkeypatch.setattr(cluster, "probe_in", elsewhere)
+    with pytest.raises(ServiceError, match=f"does not see the server's root {tmp_path}.* with a bucket, too") as error:
+        RayFleet(tmp_path, "cpu")
+    assert error.value.kind is ErrorKind.FILES_MISSING
+
+
+@pytest.mark.slow
 def test_an_extraction_whose_node_dies_has_the_bits_of_one_machine(tmp_path, two_nodes, set_budget):
     """Of the ranges of two splits, one is on the node that dies, half done; it is done again on the other."""
     set_budget(**SMALL)
@@ -131,7 +148,7 @@ def test_an_extraction_whose_node_dies_has_the_bits_of_one_machine(tmp_path, two
     folder = Path(os.environ[HOLD])
     two_nodes.kill_second_when(folder, 2, folder)
     # No number of workers is given: the cluster has two nodes.
-    found, said = extracted(tmp_path / "cluster", 0, RayFleet("cpu", table="range_entries"))
+    found, said = extracted(tmp_path / "cluster", 0, RayFleet(tmp_path / "cluster", "cpu", table="range_entries"))
     begun = [path.name.rpartition("-") for path in folder.iterdir() if path.name != "go"]
     orders = [order for order, _, _ in begun]
     assert len(orders) == len(set(orders)) + 1, "one was done twice"

@@ -22,11 +22,10 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1.pipes_pb2 import ComputeOrder, FromWorker, Pulse, ToWorker
 from penult_server import pipes
 from penult_server.cluster.compute_node import ComputeNode
-from penult_server.cluster.probes import probe_in
 from penult_server.errors import ServiceError
-from penult_server.jobs.fleets import on_nodes
 from penult_server.jobs.fleets.fleet import Json
-from penult_server.jobs.fleets.ray_fleet.cluster import check_same, connect, nodes, share
+from penult_server.jobs.fleets.ray_fleet.cluster import check_place, connect, nodes, share
+from penult_server.machine.probes import probe_in
 from penult_server.machine.ray_cluster import check_ray_cluster
 from penult_server.messages import error_to_proto
 
@@ -130,23 +129,11 @@ class Bridge:
             sys.stderr.write(f"waiting for the cluster: a process with {wanted} of one node\n")
 
     def _check_place(self) -> None:
-        """Raise ServiceError for a node that would compute something else, or that cannot read the store."""
+        """Raise ServiceError for a node that would compute something else, or that does not see the store."""
         root = Path(self._order.root)
         with probe_in(root) as probe:
             said: Json = ray.get(self._node.look.remote(str(root), probe))
-        check_place(root, said)
-
-
-def check_place(root: Path, said: Json) -> None:
-    """Raise ServiceError where what a node has said of itself (`ComputeNode.look`) is not this machine's."""
-    check_same(said["host"], on_nodes.versions(), said["versions"])
-    if not said["sees"]:
-        raise ServiceError(
-            ErrorKind.FILES_MISSING,
-            f"node {said['host']} does not see the server's root {root}, so a compute worker there could read no "
-            "features: mount it there under the same path, or leave out --compute-workers",
-            node=said["host"],
-        )
+        check_place(said["host"], root, said)
 
 
 def main() -> None:

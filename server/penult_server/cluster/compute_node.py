@@ -5,7 +5,6 @@ That it computes, waits for a core, or hangs can only be seen on its own machine
 
 import asyncio
 import os
-import platform
 import threading
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from penult_server import pipes
 from penult_server.compute_environment import BLAS_THREADS, compute_environment, usable_cores
 from penult_server.front.workers.processes import start_process
 from penult_server.front.workers.vitals import Vitals, end_when_dead
-from penult_server.jobs.fleets.on_nodes import versions
+from penult_server.jobs.fleets.on_nodes import look
 from penult_server.machine.folders import caches
 
 SAID_SECONDS = 0.5
@@ -41,8 +40,8 @@ class ComputeNode:
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
     def look(self, root: str, probe: str) -> dict[str, Any]:
-        """What is installed here, and whether the root of the front's machine is here, too: `probe` lies in it."""
-        return {"versions": versions(), "sees": Path(root, probe).exists(), "host": platform.node()}
+        """`on_nodes.look`."""
+        return look(root, probe)
 
     def start(self, order: bytes) -> bytes:
         """Start the worker with a `ComputeOrder`; its first `FromWorker`. Raises RuntimeError when it says none."""

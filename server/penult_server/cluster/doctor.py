@@ -21,9 +21,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from penult_proto.errors import ErrorKind
 from penult_server.cluster.judging import Judgement, Seen, judged
 from penult_server.cluster.look import Look
-from penult_server.cluster.probes import probe_in
 from penult_server.errors import ServiceError
 from penult_server.jobs.fleets.ray_fleet.cluster import NODE_SECONDS, connect
+from penult_server.machine.probes import probe_in
 from penult_server.machine.ray_cluster import check_ray_cluster
 from penult_server.registry.integrity.place import place_of
 from penult_server.settings import add_registry

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from penult_proto.v1.pipes_pb2 import JobOrder
 from penult_server.jobs.channel import Reports
@@ -29,5 +30,5 @@ def _fleet(order: JobOrder) -> Fleet:
         # Imported here: who has one machine has no Ray.
         from penult_server.jobs.fleets.ray_fleet.fleet import RayFleet
 
-        return RayFleet(order.device)
+        return RayFleet(Path(order.root), order.device)
     return LocalFleet(order.device)

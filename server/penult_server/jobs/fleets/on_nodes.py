@@ -16,6 +16,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penult_server.compute_environment import BLAS_THREADS, SHARED_CORES, keep_memory
@@ -39,6 +40,11 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def look(root: str, probe: str) -> dict[str, Any]:
+    """What is installed on this node, and whether the root of the front's machine is here, too: `probe` lies in it."""
+    return {"versions": versions(), "sees": Path(root, probe).exists(), "host": platform.node()}
 
 
 def different(ours: "Json", theirs: "Json") -> str:

@@ -4,6 +4,8 @@
 # pyright: reportMissingTypeStubs=false, reportUntypedFunctionDecorator=false, reportAttributeAccessIssue=false
 # Ray is annotated in part.
 
+from pathlib import Path
+
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -12,6 +14,7 @@ from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.jobs.fleets import on_nodes
 from penult_server.jobs.fleets.fleet import Json, WorkerDiedError
+from penult_server.machine.probes import probe_in
 from penult_server.machine.ray_cluster import no_node
 
 CORES_OF_A_TASK = 8
@@ -67,27 +70,44 @@ def usual_at_once(nodes: list[tuple[int, int]], *, with_gpu: bool) -> int:
     return max(1, sum(max(1, cores // CORES_OF_A_TASK) for cores, _ in nodes if cores))
 
 
-def check_versions() -> None:
-    """Raise ServiceError (VERSION_MISMATCH) for a node on which something else is installed than here."""
-    ours = on_nodes.versions()
-    asked = ray.remote(num_cpus=0, max_retries=0)(on_nodes.versions)
-    said = {
-        f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})": asked.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        ).remote()
-        for node in ray.nodes()
-        if node["Alive"]
-    }
-    for node, ref in said.items():
-        try:
-            theirs: Json = ray.get(ref, timeout=NODE_SECONDS)
-        except GetTimeoutError:
-            raise WorkerDiedError(f"node {node} does not say its versions within {NODE_SECONDS:.0f} s") from None
-        except RayError as error:
-            if "ModuleNotFoundError" not in str(error):
-                continue  # it has died meanwhile, and gets no work
-            theirs = {}
-        check_same(node, ours, theirs)
+def check_nodes(root: Path) -> None:
+    """Raise ServiceError for a node on which something else is installed than here (VERSION_MISMATCH), or that is to
+    work and does not see the server's root (FILES_MISSING).
+    """
+    asked = ray.remote(num_cpus=0, max_retries=0)(on_nodes.look)
+    with probe_in(root) as probe:
+        said = {
+            f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})": (
+                node["Resources"].get("CPU", 0) > 0,
+                asked.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
+                    str(root), probe
+                ),
+            )
+            for node in ray.nodes()
+            if node["Alive"]
+        }
+        for node, (works, ref) in said.items():
+            try:
+                theirs: Json = ray.get(ref, timeout=NODE_SECONDS)
+            except GetTimeoutError:
+                raise WorkerDiedError(f"node {node} does not say its versions within {NODE_SECONDS:.0f} s") from None
+            except RayError as error:
+                if "ModuleNotFoundError" not in str(error):
+                    continue  # it has died meanwhile, and gets no work
+                theirs = {"versions": {}}
+            check_place(node, root, theirs if works else theirs | {"sees": True})
+
+
+def check_place(node: str, root: Path, said: Json) -> None:
+    """Raise ServiceError where what a node has said of itself (`on_nodes.look`) is not this machine's."""
+    check_same(node, on_nodes.versions(), said["versions"])
+    if not said["sees"]:
+        raise ServiceError(
+            ErrorKind.FILES_MISSING,
+            f"node {node} does not see the server's root {root}: what runs there would read and write another one, "
+            "with a bucket, too; mount it there under the same path, or take the node out of the cluster",
+            node=node,
+        )
 
 
 def check_same(node: str, ours: Json, theirs: Json) -> None:

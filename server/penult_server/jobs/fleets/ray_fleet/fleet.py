@@ -10,6 +10,7 @@ Train, and what was measured: NOTES.md of the server.
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import ray
 
@@ -20,7 +21,7 @@ from penult_server.errors import ServiceError
 from penult_server.jobs.channel import Reports
 from penult_server.jobs.fleets.entries import TABLE
 from penult_server.jobs.fleets.fleet import CANCEL_GRACE, Capacity, Json, Outcome, TaskEntry, Told
-from penult_server.jobs.fleets.ray_fleet.cluster import check_versions, connect, nodes, share, usual_at_once
+from penult_server.jobs.fleets.ray_fleet.cluster import check_nodes, connect, nodes, share, usual_at_once
 from penult_server.jobs.fleets.ray_fleet.gang import Gang
 from penult_server.jobs.fleets.ray_fleet.pool import Pool
 from penult_server.machine.ray_cluster import check_ray_cluster
@@ -31,8 +32,11 @@ class RayFleet:
 
     does_one_here = False
 
-    def __init__(self, device: str = "auto", *, table: str = TABLE, grace: float = CANCEL_GRACE) -> None:
-        """Raises ServiceError: those of `check_ray_cluster`; VERSION_MISMATCH, naming a node."""
+    def __init__(self, root: Path, device: str = "auto", *, table: str = TABLE, grace: float = CANCEL_GRACE) -> None:
+        """Raises ServiceError: those of `check_ray_cluster`; VERSION_MISMATCH and FILES_MISSING, naming a node.
+
+        `root`: the server's, which every node that works must have.
+        """
         address = check_ray_cluster()
         self._device = device
         self._table = table
@@ -44,7 +48,7 @@ class RayFleet:
         """Processes of tasks, kept from one call to the next: they have loaded what a task needs."""
         connect(address)
         try:
-            check_versions()
+            check_nodes(root)
         except BaseException:
             self.close()
             raise

@@ -10,7 +10,7 @@ from pathlib import Path
 def probe_in(root: Path) -> Generator[str]:
     """A block in which a new file lies in a root, with its name in there."""
     name = f"cache/probe-{secrets.token_hex(16)}"
-    (root / "cache").mkdir(exist_ok=True)
+    (root / "cache").mkdir(parents=True, exist_ok=True)
     (root / name).touch()
     try:
         yield name

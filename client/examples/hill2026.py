@@ -7,12 +7,12 @@ validation split at a ratio of its groups, DFR on equal groups; its classes and 
 
 What the answer means: lines are means over seeds, bands one standard deviation of the seeds. (1) worst group by the
 minorities' ratio, 1 being equal groups: flat lines say that LLR needs no balance. (2) traces of the features'
-covariance over epochs, within and between classes and groups: collapse is a fall of "within" relative to "between", of
-classes but not of groups where minorities stay apart. (3) margins over the norm of the head, by group. (4) distance in
-direction from the head of the largest margin on the training features: normalised descent and a vanishing penalty
-reach it, and the finetuned head may be far. Where no head without a bias separates the rows there is no such head, and
-the script says so. (5) how far groups of a class stand apart before finetuning, beside
-what balancing the groups gains, a point for each class and seed.
+covariance over epochs, within and between classes and groups: collapse is a fall of "within" relative to "between",
+of classes but not of groups where minorities stay apart. (3) margins over the norm of the head, by group. (4)
+distance in direction from the head of the largest margin on the training features: normalised descent and a vanishing
+penalty tend to it, and the finetuned head may be far. Where no head without a bias separates the rows there is no
+such head, and the script says so. (5) how far groups of a class stand apart before finetuning, beside what balancing
+the groups gains, a point for each class and seed.
 
     python hill2026.py
     python hill2026.py --ratios 0.05 0.1 0.2 0.5 1 --seeds 5 --epochs 10
@@ -203,11 +203,11 @@ def draw_ratios(ratios: Sequence[float], swept: Mapping[str, np.ndarray]) -> Fig
 
 
 def draw_collapse(epochs: Sequence[float], traces: np.ndarray) -> Figure:
-    """Traces (seeds, epochs, kinds) over epochs; and what is within of what is between, of classes and of groups."""
+    """Traces (seeds, epochs, kinds), and what is within over what is between; means and bands of their logarithms."""
     figure = Figure(figsize=(9, 3.5), layout="constrained", dpi=150)
     left, right = figure.subplots(1, 2)
     for place, (name, colour) in enumerate(zip(TRACES.values(), COLOURS, strict=False)):
-        band(left, epochs, traces[:, :, place], colour, name)
+        band(left, epochs, traces[:, :, place], colour, name, is_log=True)
     left.set_yscale("log")
     finish(left, "epoch", "trace of the covariance (train)")
     left.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -217,7 +217,7 @@ def draw_collapse(epochs: Sequence[float], traces: np.ndarray) -> Figure:
         ("groups", ("trace_within_part", "trace_between_part"), COLOURS[3]),
     ):
         within, between = (traces[:, :, names.index(id)] for id in ids)
-        band(right, epochs, within / between, colour, what)
+        band(right, epochs, within / between, colour, what, is_log=True)
     right.set_yscale("log")
     finish(right, "epoch", "within / between")
     right.legend(frameon=False, fontsize="small")
@@ -273,16 +273,17 @@ def draw_separation(apart: Sequence[Sequence[tuple[str, float, float]]]) -> Figu
     return figure
 
 
-def band(axis: Axes, x: Any, values: np.ndarray, colour: str, name: str) -> None:
+def band(axis: Axes, x: Any, values: np.ndarray, colour: str, name: str, *, is_log: bool = False) -> None:
     """The mean of the seeds (seeds, points) with a band of one standard deviation; points without values left out."""
-    known = np.isfinite(values).all(axis=0)
-    x, values = np.asarray(x)[known], values[:, known]
+    known = (np.isfinite(values) & ((values > 0) | (not is_log))).all(axis=0)
     if not known.any():
         return
+    x, values = np.asarray(x)[known], np.log(values[:, known]) if is_log else values[:, known]
     mean = values.mean(axis=0)
     deviation = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros_like(mean)
-    axis.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
-    axis.plot(x, mean, "o-", markersize=4, color=colour, label=name)
+    low, middle, high = (np.exp(one) if is_log else one for one in (mean - deviation, mean, mean + deviation))
+    axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+    axis.plot(x, middle, "o-", markersize=4, color=colour, label=name)
 
 
 def finish(axis: Axes, x: str, y: str) -> None:

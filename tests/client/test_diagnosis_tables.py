@@ -160,8 +160,9 @@ def test_hill_draws_ratios_collapse_margins_directions_and_separation():
     np.testing.assert_allclose(ratios["LLR"].get_ydata(), [0.6, 0.8])
     traces = rng.uniform(1, 2, (2, 3, len(module.TRACES)))
     collapse = lines_of(module.draw_collapse([0, 1, 2], traces))
-    np.testing.assert_allclose(collapse["within groups"].get_ydata(), traces[:, :, 3].mean(axis=0))
-    np.testing.assert_allclose(collapse["classes"].get_ydata(), (traces[:, :, 1] / traces[:, :, 2]).mean(axis=0))
+    np.testing.assert_allclose(collapse["within groups"].get_ydata(), np.sqrt(traces[0, :, 3] * traces[1, :, 3]))
+    quotient = traces[:, :, 1] / traces[:, :, 2]
+    np.testing.assert_allclose(collapse["classes"].get_ydata(), np.sqrt(quotient[0] * quotient[1]))
     margins = module.draw_margins([0, 1], ["a", "b"], rng.standard_normal((2, 2, 2, 3)))
     assert len(margins.axes) == 3
     found = {"steps": np.ones((2, len(module.STEPS))), "l2": np.ones((2, len(module.STRENGTHS)))}

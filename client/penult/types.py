@@ -14,6 +14,7 @@ GridName = Literal[
     "l1",
     "l2",
     "ratio",
+    "group_ratio",
     "gamma",
     "up",
     "class_ratio",
@@ -30,7 +31,7 @@ ImbalanceInference = Literal["asymptotic", "resampled"]
 Intercept = Literal["free", "penalized", "none"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "cancelling"]
 Layout = Literal["table", "waterbirds", "celeba", "civilcomments", "multinli", "imagefolder", "huggingface"]
-Link = Literal["softmax", "ovr"]
+Link = Literal["softmax", "ovr", "hinge"]
 MergeMethodName = Literal[
     "uniform",
     "greedy",

@@ -47,6 +47,7 @@ CHOSEN: dict[str, Any] = {
     "balance": "mixture",
     "by": "group",
     "ratio": 2.0,
+    "group_ratio": 0.5,
     "epochs": 3,
     "batch_size": 7,
     "seed": 2**64 - 1,

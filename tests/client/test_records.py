@@ -294,12 +294,14 @@ def test_every_argument_of_a_refit_comes_back_in_its_settings() -> None:
         "keep": "best",
         "schedule": "cosine",
         "start": "stored",
+        "normalize": True,
     }
     plain: dict[str, Any] = {
         "preset": "afr",
         "balance": "mixture",
         "by": "group",
         "ratio": 3.0,
+        "group_ratio": 0.25,
         "missing_groups": "skip",
         "l1": 0.25,
         "l2": 0.5,

@@ -119,7 +119,8 @@ class FuzzedServer:
             sets += [one.digest for extraction in self.extracted for one in extraction.values()]
         checkpoints = [one.digest for one in self.run.checkpoints] + [self.run.checkpoints[0].digest[:10]]
         runs, jobs = [self.run.id], self._jobs
-        axes = ["l1", "l2", "ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k", "subspace"]
+        axes = ["l1", "l2", "ratio", "group_ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha"]
+        axes += ["top_k", "subspace"]
         texts: Mapping[str, Sequence[str]] = {
             "feature_set": sets,
             "other": sets,

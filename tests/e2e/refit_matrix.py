@@ -150,6 +150,7 @@ _PATH = {
     "start.head.classes": row("heads_meet_classes_by_name"),
     "start.head.checkpoint": row("heads_of_another_checkpoint"),
     "schedule": row("path_fields"),
+    "normalize": row("path_fields", "refused"),
 }
 FIELDS: dict[str, Row] = {
     "feature_set": row("rows_are_an_upload", "rows_in_another_order"),
@@ -157,6 +158,7 @@ FIELDS: dict[str, Row] = {
     "balance.method": row("upweighting_by_hand", "subsets_by_hand", "refused"),
     "balance.by": row("upweighting_by_hand", "refused"),
     "balance.ratio": row("ratio_one_is_subsetting", "refused"),
+    "balance.group_ratio": row("group_ratios_by_hand", "refused"),
     "balance.missing_groups": row("missing_groups_are_skipped", "refused"),
     "l1": row("penalties_of_the_sum", "ways_differ"),
     "l2": row("penalties_of_the_sum", "a_doubled_column"),
@@ -173,7 +175,7 @@ FIELDS: dict[str, Row] = {
     "center.head.classes": row("heads_meet_classes_by_name"),
     "center.head.checkpoint": row("heads_of_another_checkpoint"),
     "intercept": row("a_penalised_intercept_is_a_column", "no_intercept_is_the_center_s", "refused"),
-    "link": row("two_classes_one_against_the_other"),
+    "link": row("two_classes_one_against_the_other", "machines_beside_linear_svc"),
     "scaling.kind": _SCALING,
     "scaling.feature_set": _SCALING,
     "weights.kind": row("weights_by_hand", "refused"),

@@ -178,3 +178,24 @@ def test_soup(client, store):
     direct = client.evaluate(soups["greedy"], sets["test"]).average_accuracy
     assert numbers(lines[5][36:])[0] == pytest.approx(direct, abs=6e-4)
     assert [line.split(",")[0] for line in lines[7:]] == ["barrier"] * 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("script", "options", "figures"),
+    [
+        ("labonte2024.py", ("--ratios", "2"), ("epochs", "mixture", "backbones", "spectra", "imbalance")),
+        ("hill2026.py", ("--ratios", "0.2", "1"), ("ratios", "collapse", "margins", "margin-head", "separation")),
+    ],
+)
+def test_the_figures_of_a_paper(store, tmp_path, script, options, figures):
+    """Whole scripts on small images: pytest -m slow tests/e2e/test_examples.py; their figures alone are quick tests."""
+    begin = tmp_path / "paper"
+    few = ("--seeds", "2", "--epochs", "1", "--image-size", "16", "--plots", str(begin))
+    lines = printed(script, store, *few, *options)
+    assert lines[:5] == [f"drawn in {begin}-{place}-{name}.png" for place, name in enumerate(figures, start=1)]
+    assert lines[5].startswith(r"\begin{tabular}")
+    for place, name in enumerate(figures, start=1):
+        with Image.open(f"{begin}-{place}-{name}.png") as image:
+            assert len(image.convert("RGB").getcolors(maxcolors=2**24) or []) > 20

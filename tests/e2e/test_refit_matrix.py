@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from refit_matrix import ADAMW, FIELDS, GD, SGD, WAYS, Arguments, Data, Way, paths_of, sample
 from scipy.special import softmax
+from sklearn.svm import LinearSVC
 
 import penult
 from penult.types import BalanceMethod, Preset
@@ -207,6 +208,50 @@ def test_upweighting_by_hand(client: penult.Client, way: Way, by: str) -> None:
     same(one, fit(client, features, way, weights=weights), data, way)
     plain = fit(client, features, way, balance="none")
     same(plain, fit(client, features, way), data, way)
+
+
+def test_group_ratios_by_hand(client: penult.Client) -> None:
+    """A sweep is one request; weights have the shares of the definition, and 1 is balancing by group."""
+    data = sample(WAYS["l2"], SEED)
+    groups, features = 2 * data.y + data.a, data.upload(client)
+    counts = np.bincount(groups)
+    given: Arguments = {"balance": "upweighting", "by": "group", "l2": 0.05}
+    swept = client.refit(features, grid={"group_ratio": [0.2, 1.0]}, select={"on": features}, **given)
+    assert swept.selection is not None
+    assert [one.values for one in swept.selection.candidates] == [{"group_ratio": 0.2}, {"group_ratio": 1.0}]
+    share = np.empty(4)
+    for pair in ([0, 1], [2, 3]):
+        small, large = sorted(pair, key=lambda g: counts[g])
+        q = 0.2 / 1.2 if counts[small] <= counts[large] / 2 else 0.5
+        share[small], share[large] = q, 1 - q
+    one = client.refit(features, group_ratio=0.2, **given)
+    by_hand = client.refit(features, weights=(share / counts)[groups], l2=0.05)
+    np.testing.assert_allclose(one.head.weight, by_hand.head.weight, atol=1e-3)
+    same(client.refit(features, group_ratio=1.0, **given), client.refit(features, **given), data, WAYS["l2"])
+    subset = client.refit(features, balance="subsetting", by="group", group_ratio=0.2, l2=0.05, plan=True)
+    assert subset.plan is not None
+    kept = np.bincount(groups[subset.plan.row_ids[0].astype(int)], minlength=4)
+    assert kept.tolist() == np.ceil(np.round(2 * share * counts.min(), 9)).tolist()
+
+
+def test_machines_beside_linear_svc(client: penult.Client) -> None:
+    """Hinge losses over a grid of C, and without an l2 the head of the largest margin, or why there is none."""
+    data = sample(WAYS["l2"], SEED)
+    features = data.upload(client)
+    c, plain = 0.5, {"link": "hinge", "standardize": False}
+    soft = client.refit(features, l2=2 / c, penalty="sum", tolerance=1e-8, **plain)
+    theirs = LinearSVC(fit_intercept=False, C=c, loss="hinge", max_iter=1_000_000, tol=1e-9).fit(data.x, data.y)
+    np.testing.assert_allclose(soft.head.weight[1] - soft.head.weight[0], theirs.coef_[0], atol=1e-4)
+    assert soft.certificate.converged
+    assert soft.settings.intercept == "none"
+    assert not soft.head.bias.any()
+    with pytest.raises(penult.InvalidRequest, match="nothing separates the classes"):
+        client.refit(features, **plain)
+    kept = np.abs(data.x @ theirs.coef_[0]) > 0.3
+    apart = replace(data, x=data.x[kept], y=(data.x[kept] @ theirs.coef_[0] > 0).astype(np.int64), a=data.a[kept])
+    hard = client.refit(apart.upload(client), **plain)
+    w = hard.head.weight[1] - hard.head.weight[0]
+    assert np.min(np.where(apart.y == 1, 1, -1) * (apart.x @ w)) == pytest.approx(1.0, abs=1e-5)
 
 
 @pytest.mark.parametrize("method", ["subsetting", "mixture"])
@@ -624,10 +669,12 @@ def test_path_fields(client: penult.Client, way: Way) -> None:
     ]
     if path["optimizer"] != "adamw":
         changes.append({"momentum": 0.8})
+        changes.append({"normalize": True})
     changes.append({"schedule": "cosine"})
     for change in changes:
         assert far(base, fit(client, features, way, path=change), data), change
-    for nothing in ({"clip_norm": 1e9}, {"clip_norm": 0.0}, {"schedule": "constant"}, {"keep": "last"}):
+    nothings: list[Arguments] = [{"clip_norm": 1e9}, {"clip_norm": 0.0}, {"schedule": "constant"}, {"keep": "last"}]
+    for nothing in [*nothings, {"normalize": False}]:
         same(base, fit(client, features, way, path=nothing), data, way)
 
 
@@ -641,7 +688,7 @@ def plain_descent(data: Data, path: Arguments, l1: float, l2: float) -> penult.H
         gradient = (softmax(x @ theta.T, axis=1) - onehot).T @ x / n
         gradient += penalised * (l2 * theta + l1 * np.sign(theta))
         norm = np.sqrt((gradient**2).sum())
-        gradient *= min(1.0, path.get("clip_norm", np.inf) / (norm + 1e-6))
+        gradient *= 1 / norm if path.get("normalize") else min(1.0, path.get("clip_norm", np.inf) / (norm + 1e-6))
         gradient += path.get("weight_decay", 0.0) * theta
         velocity = gradient if velocity is None else path.get("momentum", 0.0) * velocity + gradient
         rate = path["learning_rate"]
@@ -901,6 +948,19 @@ def test_refused(client: penult.Client, way: Way, asked: Arguments, says: str) -
         ({"path": {**GD}, "tolerance": 1e-3}, "tolerance= .* optimum"),
         ({"path": {**GD}, "max_iterations": 10}, "max_iterations= .* optimum"),
         ({"path": {**ADAMW, "momentum": 0.5}}, "momentum must be left out for adamw"),
+        ({"path": {**ADAMW, "normalize": True}}, "normalize must be left out for adamw"),
+        ({"path": {**GD, "normalize": True, "clip_norm": 1.0}}, "clip_norm must be left out with normalize"),
+        ({"group_ratio": 0.5}, "must be given with balance="),
+        ({"balance": "upweighting", "by": "class", "group_ratio": 0.5}, "group_ratio= .* by='group'"),
+        ({"balance": "mixture", "ratio": 2.0, "by": "group", "group_ratio": 0.5}, "group_ratio= .* 'upweighting'"),
+        ({"balance": "upweighting", "by": "group", "group_ratio": 0.0}, "group_ratio must be above 0, at most 1"),
+        ({"balance": "upweighting", "by": "group", "group_ratio": 1.5}, "group_ratio must be above 0, at most 1"),
+        ({"link": "hinge", "intercept": "free"}, "intercept must be 'none' or 'penalized' with link='hinge'"),
+        ({"link": "hinge", "l1": 0.1}, "l1 must be 0 with link='hinge'"),
+        ({"link": "hinge", "path": {**GD}}, "link must be softmax or ovr on a path"),
+        ({"link": "hinge", "subspace": 2, "standardize": False}, "subspace must be left out with link='hinge'"),
+        ({"link": "hinge", "balance": "upweighting", "by": "group"}, "balance must be another than 'upweighting'"),
+        ({"link": "hinge", "risk": "group_dro", "l2": 0.1}, "link must be softmax under a robust risk"),
         ({"path": {**GD, "learning_rate": 0}}, "learning_rate must be a finite number above 0"),
         ({"grid": {"learning_rate": [0.1, 0.2]}, "select": {"on": "half"}}, "learning_rate= .* path="),
         ({"risk": "group_dro", "class_ratio": 3.0, "l2": 0.1}, "class_ratio= .* group DRO"),

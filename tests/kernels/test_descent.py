@@ -179,7 +179,7 @@ def test_fewer_rows_than_columns(rng, name: str, n_classes: int):
 
 
 @pytest.mark.parametrize("width", [D, 60])
-@pytest.mark.parametrize("link", list(Link))
+@pytest.mark.parametrize("link", [Link.SOFTMAX, Link.OVR])
 @pytest.mark.parametrize("n_classes", [2, 3])
 def test_watched_logits_are_those_of_the_heads(rng, width: int, link: Link, n_classes: int):
     features, y = sample(rng, n_classes)

@@ -19,7 +19,7 @@ def problems_of(rng, n: int, n_sets: int, **more) -> list[Problem]:
     return [Problem(rows=rows, l2=l2, **more) for rows in sets for l2 in PENALTIES]
 
 
-@pytest.mark.parametrize("link", list(Link))
+@pytest.mark.parametrize("link", [Link.SOFTMAX, Link.OVR])
 @pytest.mark.parametrize("intercept", list(Intercept))
 def test_answers_do_not_depend_on_it(backend, rng, monkeypatch, link, intercept):
     features = rng.standard_normal((60, 40)) * np.arange(1, 41) ** -0.5 + 1

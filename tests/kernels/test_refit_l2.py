@@ -171,7 +171,7 @@ def test_a_fit_does_not_depend_on_its_company(rng):
     problems = [
         Problem(l2=l2, link=link, rows=rows, weight=weight)
         for l2 in (1e-3, 0.1)
-        for link in Link
+        for link in (Link.SOFTMAX, Link.OVR)
         for rows, weight in ((None, None), (None, rng.random(60)), (subset, None))
     ]
     for problem, fit in zip(problems, solve(features, y, 3, problems, tolerance=1e-8), strict=True):

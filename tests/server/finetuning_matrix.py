@@ -131,6 +131,13 @@ MATRIX: dict[str, list[Check]] = {
         Refused(of=UPSAMPLING | {"balance.ratio": 0.0}, says="ratio has no effect .* balance='mixture'"),
         Refused(of=MIXTURE, says="ratio must be given"),
     ],
+    "balance.group_ratio": [
+        Same(one=UPWEIGHTING, other=UPWEIGHTING | {"balance.group_ratio": 1.0}),
+        Differ(one=UPWEIGHTING, other=UPWEIGHTING | {"balance.group_ratio": 0.25}),
+        Refused(of=MIXTURE | {"balance.ratio": 2.0, "balance.group_ratio": 0.5}, says="group_ratio has no effect"),
+        Refused(of=UPWEIGHTING | {"balance.group_ratio": 0.0}, says="group_ratio must be finite and in"),
+        Elsewhere("server/test_finetuning_balance.py", "test_minorities_at_a_ratio"),
+    ],
     "recipe": [Elsewhere("server/test_recipes.py", "test_a_recipe_is_its_table")],
     "epochs": [Same(one={"epochs": None}, other={"epochs": 2}), Differ(one={"epochs": 1}, other={"epochs": 2})],
     "seed": [Same(one={"seed": None}, other={"seed": 0}), Differ(one={}, other={"seed": 1})],

@@ -146,3 +146,29 @@ def test_a_grouping_of_another_dataset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ServiceError, match="is not of dataset 'squares' as it is now") as caught:
         balance(config, dataset, tmp_path)
     assert caught.value.kind == ErrorKind.OTHER_ROWS
+
+
+@pytest.mark.parametrize("method", [BalanceMethod.SUBSETTING, BalanceMethod.UPSAMPLING, BalanceMethod.UPWEIGHTING])
+def test_minorities_at_a_ratio(method: BalanceMethod) -> None:
+    """Of the groups of a class the minority has r / (1 + r), in what is kept, drawn or weighed; classes are equal."""
+    dataset, r = squares(), 0.25
+    change = {"method": method, "by": BalanceBy.GROUP, "group_ratio": r}
+    training = chosen(dataset, **change)
+    config = replace(CONFIG, **change)
+    drawn = np.concatenate([epoch_order(training, config, epoch) for epoch in range(200)])
+    total = np.bincount(training.g[drawn], weights=training.weights[drawn], minlength=4)
+    counts = np.array(COUNTS["train"])
+    expected = np.empty(4)
+    for pair in ([0, 1], [2, 3]):
+        small, large = sorted(pair, key=lambda g: counts[g])
+        q = r / (1 + r) if counts[small] <= counts[large] / 2 else 0.5
+        expected[small], expected[large] = q / 2, (1 - q) / 2
+    loose = 0.15 if method is BalanceMethod.SUBSETTING else 0.03
+    assert_allclose(total / total.sum(), expected, atol=loose)
+    assert_array_equal(epoch_order(training, config, 3), epoch_order(chosen(dataset, **change), config, 3))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.5, np.nan])
+def test_other_group_ratios_are_refused(value: float) -> None:
+    with pytest.raises(ServiceError, match=r"group_ratio must be finite and in \(0, 1\]"):
+        replace(CONFIG, method=BalanceMethod.UPSAMPLING, by=BalanceBy.GROUP, group_ratio=value)

@@ -249,7 +249,7 @@ def test_the_documented_defaults_are_the_server_s(runs: Runs) -> None:
     assert plain == found | kinds | {"balance": "none", "pretrained": True, "head": "keep"}
     # Of the rest nothing is the default.
     optional = set(inspect.signature(Client.finetune).parameters) - {"self", "timeout", "dataset", "backbone"}
-    without = {"recipe", "start", "attribute", "weights", "ratio", "evaluate", "name", "tags", "note"}
+    without = {"recipe", "start", "attribute", "weights", "ratio", "group_ratio", "evaluate", "name", "tags", "note"}
     assert optional - set(plain) - set(GROUPS) == without
 
 

@@ -53,6 +53,7 @@ class Finetuning:
         balance: BalanceMethod | None = None,
         by: ByLike | None = None,
         ratio: float | Literal["dataset"] | None = None,
+        group_ratio: float | None = None,
         missing_groups: MissingGroups | None = None,
         epochs: int | None = None,
         batch_size: int | None = None,
@@ -119,6 +120,10 @@ class Finetuning:
             ``loss=GroupDRO()`` then uses, too. Examples in none of them are not trained on; metrics, and what
             ``record=Record(keep="best")`` compares, are of the stored groups.
         ratio : for "mixture", at least 1; "dataset" for the dataset's own imbalance, largest over smallest.
+        group_ratio : with balance= "subsetting", "upsampling" or "upweighting" by group, above 0 and at most 1: in a
+            class that has a minority (its smallest group is at most half of every other) the minority is this many
+            times as frequent as each other group; classes are equal. 1 balances the groups. A subset has, of each
+            class, as many rows as the smallest group times the class's groups (Hill et al. 2026).
         missing_groups : what to do about groups without a training example when balancing by group: "refuse", or "skip"
             to balance the others. Groups without an example in any split are always left out. ``.notes`` of the run
             names the groups left out.

@@ -50,6 +50,7 @@ class Refitting:
         balance: BalanceMethod | None = None,
         by: ByLike | None = None,
         ratio: float | None = None,
+        group_ratio: float | None = None,
         missing_groups: MissingGroups | None = None,
         l1: float | None = None,
         l2: float | None = None,
@@ -119,6 +120,10 @@ class Refitting:
         by : balance over "class" or "group"; or over the groups of a grouping, its digest or its name, which a preset's
             balancing by group and `risk` then use, too. Rows in none of them are not fitted.
         ratio : for "mixture", at least 1.
+        group_ratio : with balance= "subsetting", "upsampling" or "upweighting" by group, above 0 and at most 1: in a
+            class that has a minority (its smallest group is at most half of every other) the minority is this many
+            times as frequent as each other group; classes are equal. 1 balances the groups. A subset has, of each
+            class, as many rows as the smallest group times the class's groups (Hill et al. 2026).
         missing_groups : what to do about groups without a row when balancing by group: ["refuse"], or "skip" to balance
             the others. Groups without an example in the whole dataset are always left out. ``.notes`` names the groups
             left out.
@@ -158,8 +163,9 @@ class Refitting:
             covariance of the rows fitted, weighted as they are, of features that are not standardised [None: anywhere].
         path : an early-stopped method instead of the optimum: {"optimizer": "gd" | "sgd" | "adamw", "learning_rate",
             "schedule": "constant" | "cosine" (over epochs, to zero), "steps" or "epochs", "momentum", "weight_decay",
-            "clip_norm", "batch_size", "keep": "last" | "best" (by `select`), "start": "zero" (also where there is a
-            center) | "stored" | "random" (as torch's new layer, by the seed) | a head, as `center`}.
+            "clip_norm", "normalize" (True: every step divides the gradient by its norm; gd and sgd), "batch_size",
+            "keep": "last" | "best" (by `select`), "start": "zero" (also where there is a center) | "stored" |
+            "random" (as torch's new layer, by the seed) | a head, as `center`}.
         grid : values to try for some of the numbers, such as {"l1": [...], "gamma": [...]}; all combinations are
             fitted.
         select : how one candidate is chosen: {"on": "half" (a random half of the rows scores, the other is fitted) or a

@@ -56,6 +56,9 @@ def spectra(client: Client, features: str, plot: Path | None, as_json: bool, top
     "--by", type=Groups(), help=f"Balance over class or group, or over the groups of {A_GROUPING}  {OF_PRESET}"
 )
 @click.option("--ratio", type=float, help=f"Of a mixture: the cap as a multiple of the smallest.  {OF_PRESET}")
+@click.option(
+    "--group-ratio", type=float, help=f"Minorities beside each other group, by group; 1 is balanced.  {OF_PRESET}"
+)
 @click.option("--l1", type=float, help=f"Strength of the L1 penalty.  {OF_PRESET}")
 @click.option("--l2", type=float, help=f"Strength of the L2 penalty.  {OF_PRESET}")
 @click.option(

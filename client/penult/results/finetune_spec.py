@@ -41,6 +41,7 @@ class FinetuneSpec(Shown):
     by: str | None
     """"class", "group", or the digest of a grouping."""
     ratio: float | Literal["dataset"] | None
+    group_ratio: float | None
     missing_groups: MissingGroups | None
     epochs: int
     batch_size: int | None

@@ -40,6 +40,7 @@ class PathSettings(Shown):
     keep: PathKeep
     start: str
     """"zero", "random", "stored", "explicit", or the digest of a refit."""
+    normalize: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ class RefitSettings(Shown):
     by: str
     """"class", "group", or the digest of a grouping."""
     ratio: float | None
+    group_ratio: float | None
     missing_groups: MissingGroups
     l1: float
     l2: float

@@ -105,7 +105,7 @@ def _check_balance(given: Mapping[str, Any], *, is_grouped: bool) -> None:
     """Balancing replaces a preset's as a whole, and over what to balance is never guessed. Raises `InvalidRequest`."""
     balance = given.get("balance")
     if balance is None:
-        alone = [name for name in ("by", "ratio") if name in given and not (name == "by" and is_grouped)]
+        alone = [name for name in ("by", "ratio", "group_ratio") if name in given and not (name == "by" and is_grouped)]
         if alone:
             given_alone = " and ".join(f"{name}=" for name in alone)
             raise invalid(f"{given_alone} must be given with balance=, which replaces a preset's balancing as a whole")

@@ -38,6 +38,7 @@ class FinetuneArguments(TypedDict, total=False):
     balance: BalanceMethod | None
     by: ByLike | None
     ratio: float | Literal["dataset"] | None
+    group_ratio: float | None
     missing_groups: MissingGroups | None
     epochs: int | None
     batch_size: int | None

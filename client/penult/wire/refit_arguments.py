@@ -42,6 +42,7 @@ class PathArguments(TypedDict, total=False):
     batch_size: int
     keep: PathKeep
     start: HeadLike
+    normalize: bool
 
 
 class SelectArguments(TypedDict, total=False):
@@ -64,6 +65,7 @@ class RefitArguments(TypedDict, total=False):
     balance: BalanceMethod | None
     by: ByLike | None
     ratio: float | None
+    group_ratio: float | None
     missing_groups: MissingGroups | None
     l1: float | None
     l2: float | None

@@ -7,7 +7,7 @@ from penult_kernels.diagnostics.definition import Definition, Diagnostic
 from penult_kernels.diagnostics.dimension import intrinsic, spectral
 from penult_kernels.diagnostics.geometry import classes, separation, sharpness, sphere
 from penult_kernels.diagnostics.gradients import coherence, hessian
-from penult_kernels.diagnostics.margins import margins, normalised
+from penult_kernels.diagnostics.margins import largest, margins, normalised
 from penult_kernels.diagnostics.probes import decodability
 from penult_kernels.diagnostics.similarity import debiased, linear, minibatch
 
@@ -29,6 +29,7 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     separation.DIAGNOSTIC,
     margins.DIAGNOSTIC,
     normalised.DIAGNOSTIC,
+    largest.DIAGNOSTIC,
     coherence.DIAGNOSTIC,
     hessian.DIAGNOSTIC,
     decodability.DIAGNOSTIC,

@@ -15,6 +15,7 @@ Conventions of others in these terms, with S = sum of the unscaled weights:
   scikit-learn multinomial, C >= 3    SOFTMAX, FREE, l = 1 / (C S)
   scikit-learn lbfgs, two classes     OVR, FREE, l2 = 1 / (C S); or SOFTMAX with l2 = 2 / (C S)
   liblinear (DFR, RAD)                OVR, PENALIZED, l1 or l2 = 1 / (C S), intercept_scale = intercept_scaling
+  LinearSVC, hinge, two classes   HINGE, NONE or PENALIZED, l2 = 2 / (C S), its w = V_1 - V_0
   AFR's lambda (no 1/2)               SOFTMAX, PENALIZED, l2 = 2 lambda, center = the checkpoint's head
 """
 
@@ -46,6 +47,9 @@ class Link(StrEnum):
     """Cross-entropy of the softmax over the classes."""
     OVR = "ovr"
     """One class against the rest: sums of binary log-losses; a single one for two classes."""
+    HINGE = "hinge"
+    """Sums over c /= y of max(0, 1 - (l_y - l_c)) in place of CE: a support vector machine. Without an l2 the head of
+    the largest margin, |V| least with every l_y - l_c at least 1. No free intercept, no l1, no trajectory."""
 
 
 class Standardize(StrEnum):

@@ -12,6 +12,7 @@ from penult_kernels.linear.block_fit import BlockFit
 from penult_kernels.linear.blocks.blocks import Block, Preparation
 from penult_kernels.linear.certificate import Certificate, ConvergenceWarning
 from penult_kernels.linear.control import Control, Tally
+from penult_kernels.linear.hinge.solver import solve_hinge
 from penult_kernels.linear.l1.solver import solve_l1
 from penult_kernels.linear.l2.eigenbasis import Eigenbases
 from penult_kernels.linear.l2.solver import solve_l2
@@ -70,7 +71,7 @@ def solve(
         head; without penalties, when its gradient has shrunk by `tolerance`. With one-vs-rest, each class is
         measured against log(2).
     max_iterations : int
-        Newton steps at most.
+        Newton steps at most; of hinge losses rounds of them.
     check : callable, optional
         Called between passes over the rows; what it raises ends the solve (cancellation).
     is_wanted : callable, optional
@@ -112,8 +113,11 @@ def solve(
         is_wanted=is_wanted,
         tally=None if report is None else Tally(len(blocks), report),
     )
-    with_l1 = [index for index, block in enumerate(blocks) if block.l1 > 0]
-    without = [index for index, block in enumerate(blocks) if not block.l1 > 0]
+    hinge = [index for index, block in enumerate(blocks) if problems[block.problem].link is Link.HINGE]
+    others = [index for index in range(len(blocks)) if index not in set(hinge)]
+    with_l1 = [index for index in others if blocks[index].l1 > 0]
+    without = [index for index in others if not blocks[index].l1 > 0]
+    solved.update(zip(hinge, solve_hinge(features, [blocks[index] for index in hinge], control), strict=True))
     solved.update(zip(with_l1, solve_l1(features, [blocks[index] for index in with_l1], control), strict=True))
     kept = Eigenbases() if bases is None else bases
     solved.update(zip(without, solve_l2(features, [blocks[index] for index in without], control, kept), strict=True))

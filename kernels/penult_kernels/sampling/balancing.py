@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import host_labels
+from penult_kernels.sampling.group_ratio import GroupRatio
 
 Labels = NDArray[np.int64]
 
@@ -77,8 +78,22 @@ def present_labels(
     return (np.cumsum(~is_absent) - 1)[labels], int(np.count_nonzero(~is_absent))
 
 
+def present_ratio(group_ratio: GroupRatio | None, labels: Labels, n_labels: int, n_present: int) -> GroupRatio | None:
+    """A group ratio for labels numbered anew by `present_labels`, of which `n_present` are left."""
+    if group_ratio is None or n_present == n_labels:
+        return group_ratio
+    has_rows = np.bincount(labels, minlength=n_labels) > 0
+    return GroupRatio(ratio=group_ratio.ratio, class_of=group_ratio.class_of[has_rows])
+
+
 def kept_rows(
-    labels: Labels, n_labels: int, *, method: BalanceMethod, ratio: float = 1.0, seed: int
+    labels: Labels,
+    n_labels: int,
+    *,
+    method: BalanceMethod,
+    ratio: float = 1.0,
+    seed: int,
+    group_ratio: GroupRatio | None = None,
 ) -> NDArray[np.int64]:
     """Positions of the rows that a balancing keeps, ascending.
 
@@ -98,6 +113,8 @@ def kept_rows(
         Of mixture, at least 1; no other method reads it.
     seed : int
         At least 0.
+    group_ratio : GroupRatio, optional
+        Subsetting then keeps its `sizes`; groups are equal when left out.
 
     Raises
     ------
@@ -111,16 +128,19 @@ def kept_rows(
     if method not in (BalanceMethod.SUBSETTING, BalanceMethod.MIXTURE):
         return np.arange(labels.size, dtype=np.int64)
     cap = _cap(int(counts.min()), ratio if method is BalanceMethod.MIXTURE else 1.0)
+    sizes = np.full(n_labels, cap) if group_ratio is None else group_ratio.sizes(counts)
     rng = np.random.default_rng(seed)
     # Whole permutations, cut afterwards: the cap then does not shift the random stream.
-    kept = [rng.permutation(np.flatnonzero(labels == label))[:cap] for label in range(n_labels)]
+    kept = [rng.permutation(np.flatnonzero(labels == label))[: sizes[label]] for label in range(n_labels)]
     return np.sort(np.concatenate(kept))
 
 
-def loss_weights(labels: Labels, n_labels: int, *, method: BalanceMethod) -> NDArray[np.float64]:
+def loss_weights(
+    labels: Labels, n_labels: int, *, method: BalanceMethod, group_ratio: GroupRatio | None = None
+) -> NDArray[np.float64]:
     """Weight of each row in the loss: N / (n_labels * n_label) for upweighting, else 1.
 
-    The mean over the rows is 1, and every label has the same total weight.
+    The mean over the rows is 1, and every label has the same total weight; with a `group_ratio` its share of it.
 
     Raises
     ------
@@ -131,16 +151,25 @@ def loss_weights(labels: Labels, n_labels: int, *, method: BalanceMethod) -> NDA
     counts = _counts(labels, n_labels, method)
     if method is not BalanceMethod.UPWEIGHTING:
         return np.ones(labels.size)
+    if group_ratio is not None:
+        return (labels.size * group_ratio.shares(counts) / counts)[labels]
     return (labels.size / (n_labels * counts))[labels]
 
 
 def draw_epoch(
-    labels: Labels, n_labels: int, rows: NDArray[np.int64], *, method: BalanceMethod, rng: np.random.Generator
+    labels: Labels,
+    n_labels: int,
+    rows: NDArray[np.int64],
+    *,
+    method: BalanceMethod,
+    rng: np.random.Generator,
+    group_ratio: GroupRatio | None = None,
 ) -> NDArray[np.int64]:
     """Row positions of one epoch, in random order, as many as `rows`.
 
     Upsampling and mixture draw with replacement, each row with probability proportional to
-    1 / (rows of its label among `rows`); the other methods shuffle.
+    1 / (rows of its label among `rows`), times the share of its label where there is a `group_ratio`; the other methods
+    shuffle.
 
     Parameters
     ----------
@@ -172,7 +201,10 @@ def draw_epoch(
     # A uniform label, then a uniform row of it: the same distribution, exactly and without N probabilities.
     by_label = rows[np.argsort(among, kind="stable")]
     first = np.cumsum(counts) - counts
-    label = rng.integers(n_labels, size=rows.size)
+    if group_ratio is None:
+        label = rng.integers(n_labels, size=rows.size)
+    else:
+        label = rng.choice(n_labels, size=rows.size, p=group_ratio.shares(counts))
     return by_label[first[label] + rng.integers(counts[label])]
 
 

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.sampling.balancing import BalanceMethod, draw_epoch, kept_rows, loss_weights, present_labels
+from penult_kernels.sampling.balancing import (
+    BalanceMethod,
+    draw_epoch,
+    kept_rows,
+    loss_weights,
+    present_labels,
+    present_ratio,
+)
+from penult_kernels.sampling.group_ratio import GroupRatio
 
 DRAWN_WITH_REPLACEMENT = (BalanceMethod.UPSAMPLING, BalanceMethod.MIXTURE)
 """Methods that draw rows with replacement."""
@@ -44,6 +52,7 @@ def balanced_draw(
     seed: int,
     repeat: int,
     may_be_absent: NDArray[np.bool_] | None = None,
+    group_ratio: GroupRatio | None = None,
 ) -> Draw:
     """Draw `repeat` of a balancing over `labels`; it depends on (seed, repeat) alone.
 
@@ -58,6 +67,8 @@ def balanced_draw(
         Ascending positions of the rows that may be used.
     may_be_absent : array of shape (n_labels,), optional
         Labels that are left out where they have no row among these; none when left out.
+    group_ratio : GroupRatio, optional
+        How frequent minorities are to be; all groups are equal when left out.
 
     Raises
     ------
@@ -65,14 +76,16 @@ def balanced_draw(
         When another label to be balanced has no row among them.
     """
     keeping, drawing = np.random.SeedSequence((seed, repeat)).generate_state(2, np.uint64)
-    own, n_labels = present_labels(labels[among], n_labels, method, may_be_absent)
-    kept = kept_rows(own, n_labels, method=method, ratio=ratio, seed=int(keeping))
+    own, n_present = present_labels(labels[among], n_labels, method, may_be_absent)
+    group_ratio = present_ratio(group_ratio, labels[among], n_labels, n_present)
+    kept = kept_rows(own, n_present, method=method, ratio=ratio, seed=int(keeping), group_ratio=group_ratio)
     if method in DRAWN_WITH_REPLACEMENT:
         rng = np.random.default_rng(int(drawing))
-        drawn = draw_epoch(own, n_labels, kept, method=method, rng=rng)
+        drawn = draw_epoch(own, n_present, kept, method=method, rng=rng, group_ratio=group_ratio)
         times = np.bincount(drawn, minlength=own.size)[kept].astype(np.float64)
         return Draw(rows=among[kept], weight=times)
-    return Draw(rows=among[kept], weight=loss_weights(own[kept], n_labels, method=method))
+    weight = loss_weights(own[kept], n_present, method=method, group_ratio=group_ratio)
+    return Draw(rows=among[kept], weight=weight)
 
 
 def halves(n_rows: int, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -131,11 +144,13 @@ def inverse_frequencies(
     *,
     method: BalanceMethod,
     may_be_absent: NDArray[np.bool_] | None = None,
+    group_ratio: GroupRatio | None = None,
 ) -> NDArray[np.float64]:
-    """(n,) weight of each row for draws with replacement in which every label is as frequent.
+    """(n,) weight of each row for draws with replacement in which every label is as frequent, or as `group_ratio` says.
 
     Raises EmptyLabelError when a label has no row, unless it may be absent.
     """
-    labels, n_labels = present_labels(labels, n_labels, method, may_be_absent)
+    own, n_present = present_labels(labels, n_labels, method, may_be_absent)
+    group_ratio = present_ratio(group_ratio, labels, n_labels, n_present)
     upweighting = BalanceMethod.UPWEIGHTING if method in DRAWN_WITH_REPLACEMENT else BalanceMethod.NONE
-    return loss_weights(labels, n_labels, method=upweighting)
+    return loss_weights(own, n_present, method=upweighting, group_ratio=group_ratio)

@@ -2,7 +2,7 @@
 
 One step of gradient descent on F (see `linear.problem`) from theta_0, the problem's start:
 
-    g = dF(theta_t)  [+ weight_decay * theta_t]        g <- g min(1, clip_norm / (|g| + 1e-6))
+    g = dF(theta_t)  [+ weight_decay * theta_t]        g <- g min(1, clip_norm / (|g| + 1e-6)), or g / |g|
     GD, SGD   v_t = momentum v_{t-1} + g  (v_0 = g, as in torch),    theta_{t+1} = theta_t - learning_rate v_t
     ADAMW     theta_{t+1} = (1 - learning_rate weight_decay) theta_t - learning_rate m_hat / (sqrt(v_hat) + 1e-8)
 
@@ -91,7 +91,7 @@ def descend(
         parts = list(preparation.blocks_of(index, problem, reduce=_is_symmetric(preparation, problem, one)))
         shape = (parts[0].n_columns, len(parts))
         space = (parts[0].rows_id, parts[0].scaling_id, seen)
-        same = (*space, shape, one.optimizer, one.batch_size, one.schedule, one.steps)
+        same = (*space, shape, one.optimizer, one.batch_size, one.schedule, one.steps, one.normalize)
         member = Member(index=index, problem=problem, settings=one, parts=parts)
         alike.setdefault(same, (seen, []))[1].append(member)
     found: dict[int, Trajectory] = {}

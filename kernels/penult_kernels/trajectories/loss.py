@@ -17,7 +17,8 @@ class TrajectoryLoss:
     """Weights, targets and offsets of the rows: (S, n, B, q), with a 1 for S and B where they are equal for all.
 
     With z the logits and t = P(class 1) of a binary column, s (p - t) = s/2 tanh(z/2) + s (1/2 - t): one
-    transcendental function and nothing that overflows.
+    transcendental function and nothing that overflows. That is exact to rounding beside s; normalised steps divide by
+    the norm of the gradient, however small, and need every residual exact beside itself: `is_relative`.
     """
 
     weight: Array
@@ -29,6 +30,8 @@ class TrajectoryLoss:
     """B of a stream."""
     n_columns: int
     """q."""
+    is_relative: bool = False
+    """Whether residuals of rows far on the right side keep their relative accuracy, at one more pass over them."""
 
     def residuals(self, logits: Array) -> Array:
         """s (p - t) (S, n, K) of the logits X theta (S, n, K), which are written to."""
@@ -37,7 +40,9 @@ class TrajectoryLoss:
         z = xp.reshape(logits, (n_streams, n_rows, self.n_blocks, self.n_columns))
         if self.offset is not None:
             z += self.offset
-        if self.n_columns == 1:
+        if self.is_relative:
+            found = self._relative(z)
+        elif self.n_columns == 1:
             z *= 0.5
             found = xp.tanh(z)
             found *= self.weight
@@ -48,6 +53,24 @@ class TrajectoryLoss:
             found -= self.target
             found *= self.weight
         return xp.reshape(found, (n_streams, n_rows, width))
+
+    def _relative(self, z: Array) -> Array:
+        """s (p - t) of logits z (S, n, B, q), without differences of near numbers.
+
+        A binary column is s (1 - t) sigma(z) - s t sigma(-z); of a class that is certain, p - 1 = -sum of the others.
+        """
+        xp = array_namespace(z)
+        if self.n_columns == 1:
+            small = xp.exp(-xp.abs(z))
+            above, below = 1.0 / (1.0 + small), small / (1.0 + small)
+            is_above = z >= 0
+            up, down = xp.where(is_above, above, below), xp.where(is_above, below, above)
+            return (self.weight + self.target) * up - (self.weight - self.target) * down
+        p = xp.exp(z - xp.max(z, axis=3, keepdims=True))
+        p = p / xp.sum(p, axis=3, keepdims=True)
+        is_certain = self.target == 1.0
+        others = xp.sum(xp.where(is_certain, xp.zeros_like(p), p), axis=3, keepdims=True)
+        return xp.where(is_certain, -others, p - self.target) * self.weight
 
     def on_rows(self, drawn: NDArray[np.int64]) -> "TrajectoryLoss":
         """The loss on minibatches (S, m), one for each stream, with n s_i / m as the weight of a row."""
@@ -70,6 +93,7 @@ class TrajectoryLoss:
             offset=None if self.offset is None else of(self.offset),
             n_blocks=self.n_blocks,
             n_columns=self.n_columns,
+            is_relative=self.is_relative,
         )
 
     def take(self, streams: NDArray[np.int64], blocks: NDArray[np.int64]) -> "TrajectoryLoss":
@@ -87,10 +111,13 @@ class TrajectoryLoss:
             offset=None if self.offset is None else of(self.offset),
             n_blocks=blocks.size,
             n_columns=self.n_columns,
+            is_relative=self.is_relative,
         )
 
 
-def trajectory_loss(parts: Sequence[Block], n_streams: int, like: Array, dtype: Any) -> TrajectoryLoss:
+def trajectory_loss(
+    parts: Sequence[Block], n_streams: int, like: Array, dtype: Any, *, is_relative: bool = False
+) -> TrajectoryLoss:
     """The loss of the blocks of all problems, stream by stream; arrays that are equal for all are kept once."""
     n_columns = parts[0].n_columns
     xp, n_blocks = array_namespace(like), len(parts) // n_streams
@@ -119,6 +146,7 @@ def trajectory_loss(parts: Sequence[Block], n_streams: int, like: Array, dtype: 
         offset=of_rows(lambda block: block.offset_id, Block.offset) if has_offset else None,
         n_blocks=n_blocks,
         n_columns=n_columns,
+        is_relative=is_relative,
     )
 
 

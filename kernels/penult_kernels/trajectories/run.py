@@ -66,7 +66,9 @@ class TrajectoryRun:
         theta = xp.astype(theta, self._space.dtype)
         center = None if center is None else xp.astype(center, self._space.dtype)
         self._theta, self._kept = theta, theta + 0.0
-        self._loss = trajectory_loss(parts, len(streams), preparation.features, self._space.dtype)
+        self._loss = trajectory_loss(
+            parts, len(streams), preparation.features, self._space.dtype, is_relative=self._settings.normalize
+        )
         numbers = column_numbers(
             parts, [one.settings for one in self._members], doubled(preparation, self._members), len(streams)
         )

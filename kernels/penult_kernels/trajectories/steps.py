@@ -31,6 +31,8 @@ class ColumnNumbers:
     momentum: NDArray[np.float64]
     longest: NDArray[np.float64]
     """Largest norm of the gradient of the whole problem; infinite for none."""
+    normalized: NDArray[np.float64]
+    """1 where the gradient of the whole problem is divided by its norm, else 0."""
     doubled: NDArray[np.float64]
     """2 where the column is the difference of two rows that move oppositely, else 1."""
     l1: NDArray[np.float64]
@@ -60,6 +62,7 @@ def column_numbers(
         decay=numbers([one.weight_decay for one in of_blocks]),
         momentum=numbers([one.momentum for one in of_blocks]),
         longest=numbers([math.inf if one.clip_norm is None else one.clip_norm for one in of_blocks]),
+        normalized=numbers([float(one.normalize) for one in of_blocks]),
         doubled=numbers(doubled),
         l1=numbers([block.l1 for block in parts]),
         l2=numbers([block.l2 for block in parts]),
@@ -97,7 +100,7 @@ class Stepper:
         """Copy the settings to the device of the parameters, and see which operations are needed."""
         numbers = self._numbers
         self._is_any = {one.name: bool(np.any(getattr(numbers, one.name) != 0)) for one in fields(numbers)}
-        self._clips = bool(np.isfinite(numbers.longest).any())
+        self._clips = bool(np.isfinite(numbers.longest).any()) or self._is_any["normalized"]
         self._moves_all = bool(np.all(numbers.is_fitted == 1))
         self._bias_differs = bool(np.any(numbers.bias_penalty != 1))
         xp = array_namespace(like)
@@ -147,14 +150,27 @@ class Stepper:
                 gradient[:, -1:, :] += self._device[name] * extra * subgradient[:, -1:, :]
 
     def _clipping(self, gradient: Array) -> Array:
-        """(S, 1, K) factors that cut each problem's gradient, over all its columns, to its largest norm."""
+        """(S, 1, K) factors that cut each problem's gradient, over all its columns, to its largest norm, or make it 1.
+
+        A gradient of 0 stays 0.
+        """
         xp = array_namespace(gradient)
+        # Gradients of separated rows fall like exp(-margin): scaled first, their squares do not underflow.
+        largest = xp.max(xp.abs(gradient)) if self._is_any["normalized"] else xp.ones_like(gradient[0, 0, 0])
+        gradient = gradient / xp.where(largest > 0, largest, xp.ones_like(largest))
         squares = xp.sum(gradient * gradient, axis=1, keepdims=True) * self._device["doubled"]
         if self._per_problem > 1:
             of_problems = xp.sum(xp.reshape(squares, (squares.shape[0], 1, -1, self._per_problem)), axis=3)
             squares = xp.repeat(of_problems, self._per_problem, axis=2)
-        factor = self._device["longest"] / (xp.sqrt(squares) + CLIP_EPSILON)
-        return xp.minimum(factor, xp.ones_like(factor))
+        norm = xp.sqrt(squares) * largest
+        factor = self._device["longest"] / (norm + CLIP_EPSILON)
+        factor = xp.minimum(factor, xp.ones_like(factor))
+        if not self._is_any["normalized"]:
+            return factor
+        # The reciprocal of a smaller norm overflows: rows are then separated beyond what this type can tell.
+        least = 1e-37 if gradient.dtype == xp.float32 else 1e-307
+        whole = 1.0 / xp.where(norm > least, norm, xp.ones_like(norm))
+        return xp.where(self._device["normalized"] > 0, whole, factor)
 
     def _follow(self, gradient: Array, theta: Array) -> Array:
         if self._is_any["decay"]:

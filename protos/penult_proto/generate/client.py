@@ -199,6 +199,8 @@ def _type_of(field: FieldDescriptor, head: str) -> str:
         )
     if field.message_type is not None:
         return head
+    if field.type == FieldDescriptor.TYPE_BOOL:
+        return "bool"
     return "float" if field.type == FieldDescriptor.TYPE_DOUBLE else "int"
 
 

@@ -496,6 +496,7 @@ class Balance(google.protobuf.message.Message):
     BY_FIELD_NUMBER: builtins.int
     RATIO_FIELD_NUMBER: builtins.int
     MISSING_GROUPS_FIELD_NUMBER: builtins.int
+    GROUP_RATIO_FIELD_NUMBER: builtins.int
     method: Global___BalanceMethod.ValueType
     by: Global___BalanceBy.ValueType
     ratio: builtins.float
@@ -503,6 +504,12 @@ class Balance(google.protobuf.message.Message):
     dataset's own imbalance: the largest count over the smallest.
     """
     missing_groups: Global___MissingGroups.ValueType
+    group_ratio: builtins.float
+    """For SUBSETTING, UPSAMPLING and UPWEIGHTING by group: above 0, at most 1. Classes become equally frequent, and in a class
+    that has a minority (its smallest group is at most half of every other) the minority is this many times as
+    frequent as each other group; in other classes groups are equal. 1 is balancing by group. A subset has, of every
+    class, as many rows as of the smallest group times the groups of the class.
+    """
     def __init__(
         self,
         *,
@@ -510,9 +517,13 @@ class Balance(google.protobuf.message.Message):
         by: Global___BalanceBy.ValueType = ...,
         ratio: builtins.float | None = ...,
         missing_groups: Global___MissingGroups.ValueType = ...,
+        group_ratio: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_ratio", b"_ratio", "ratio", b"ratio"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_ratio", b"_ratio", "by", b"by", "method", b"method", "missing_groups", b"missing_groups", "ratio", b"ratio"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_group_ratio", b"_group_ratio", "_ratio", b"_ratio", "group_ratio", b"group_ratio", "ratio", b"ratio"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_group_ratio", b"_group_ratio", "_ratio", b"_ratio", "by", b"by", "group_ratio", b"group_ratio", "method", b"method", "missing_groups", b"missing_groups", "ratio", b"ratio"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_group_ratio", b"_group_ratio"]) -> typing.Literal["group_ratio"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_ratio", b"_ratio"]) -> typing.Literal["ratio"] | None: ...
 
 Global___Balance: typing_extensions.TypeAlias = Balance

@@ -94,6 +94,10 @@ class _LinkEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeW
     LINK_SOFTMAX: _Link.ValueType  # 1
     LINK_OVR: _Link.ValueType  # 2
     """One binary problem for each class against the rest (a single one for two classes), as liblinear."""
+    LINK_HINGE: _Link.ValueType  # 3
+    """Hinge losses, the sum over c /= y of max(0, 1 - (l_y - l_c)): the support vector machine, and with a weak l2 the head of
+    the largest margin. No bias, or a penalised one.
+    """
 
 class Link(_Link, metaclass=_LinkEnumTypeWrapper): ...
 
@@ -102,6 +106,10 @@ LINK_UNSPECIFIED: Link.ValueType  # 0
 LINK_SOFTMAX: Link.ValueType  # 1
 LINK_OVR: Link.ValueType  # 2
 """One binary problem for each class against the rest (a single one for two classes), as liblinear."""
+LINK_HINGE: Link.ValueType  # 3
+"""Hinge losses, the sum over c /= y of max(0, 1 - (l_y - l_c)): the support vector machine, and with a weak l2 the head of
+the largest margin. No bias, or a penalised one.
+"""
 Global___Link: typing_extensions.TypeAlias = Link
 
 class _ScalingKind:
@@ -599,6 +607,7 @@ class Path(google.protobuf.message.Message):
     BATCH_SIZE_FIELD_NUMBER: builtins.int
     KEEP_FIELD_NUMBER: builtins.int
     START_FIELD_NUMBER: builtins.int
+    NORMALIZE_FIELD_NUMBER: builtins.int
     optimizer: Global___PathOptimizer.ValueType
     learning_rate: builtins.float
     schedule: Global___PathSchedule.ValueType
@@ -612,6 +621,10 @@ class Path(google.protobuf.message.Message):
     """Largest norm of the gradient; 0 for no limit."""
     batch_size: builtins.int
     keep: Global___PathKeep.ValueType
+    normalize: builtins.bool
+    """Every step has the length of the learning rate: the gradient of all of the head's parameters is divided by its
+    norm. GD and SGD alone.
+    """
     @property
     def start(self) -> Global___HeadSource: ...
     def __init__(
@@ -628,9 +641,10 @@ class Path(google.protobuf.message.Message):
         batch_size: builtins.int | None = ...,
         keep: Global___PathKeep.ValueType = ...,
         start: Global___HeadSource | None = ...,
+        normalize: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_clip_norm", b"_clip_norm", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_momentum", b"_momentum", "_steps", b"_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "clip_norm", b"clip_norm", "epochs", b"epochs", "learning_rate", b"learning_rate", "momentum", b"momentum", "start", b"start", "steps", b"steps", "weight_decay", b"weight_decay"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_clip_norm", b"_clip_norm", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_momentum", b"_momentum", "_steps", b"_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "clip_norm", b"clip_norm", "epochs", b"epochs", "keep", b"keep", "learning_rate", b"learning_rate", "momentum", b"momentum", "optimizer", b"optimizer", "schedule", b"schedule", "start", b"start", "steps", b"steps", "weight_decay", b"weight_decay"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_batch_size", b"_batch_size", "_clip_norm", b"_clip_norm", "_epochs", b"_epochs", "_learning_rate", b"_learning_rate", "_momentum", b"_momentum", "_steps", b"_steps", "_weight_decay", b"_weight_decay", "batch_size", b"batch_size", "clip_norm", b"clip_norm", "epochs", b"epochs", "keep", b"keep", "learning_rate", b"learning_rate", "momentum", b"momentum", "normalize", b"normalize", "optimizer", b"optimizer", "schedule", b"schedule", "start", b"start", "steps", b"steps", "weight_decay", b"weight_decay"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_batch_size", b"_batch_size"]) -> typing.Literal["batch_size"] | None: ...
     @typing.overload

@@ -21,6 +21,7 @@ from penult_server.finetuning.effects import (
     BALANCED_BY_GROUP,
     BRINGS_HEAD,
     NOT_STARTED,
+    OF_GROUP_RATIO,
     OF_IMAGES,
     OF_MIXTURE,
     OF_SGD,
@@ -76,6 +77,8 @@ class FinetuneConfig:
     ] = 1.0
     """Ratio of the mixture, at least 1: the cap, in multiples of the smallest count; 0 for the dataset's own
     imbalance."""
+    group_ratio: Annotated[float | None, OF_GROUP_RATIO] = None
+    """How frequent a class's minority is beside each of its other groups, in (0, 1]; None balances by group plainly."""
     missing_groups: Annotated[MissingGroups, BALANCED_BY_GROUP] = "refuse"
     """What is done about groups without a training example where groups are balanced; those without any in the whole
     dataset are left out in any case."""
@@ -155,6 +158,8 @@ class FinetuneConfig:
             raise invalid("image_resize", f"0 or at least their size, which is {self.image_size}", self.image_resize)
         if self.method is BalanceMethod.MIXTURE:
             check_real("ratio", self.ratio, "at least 1, or 0 for the dataset's", self.ratio >= 1 or self.ratio == 0)
+        if self.group_ratio is not None:
+            check_real("group_ratio", self.group_ratio, "in (0, 1]", 0 < self.group_ratio <= 1)
         if len(set(self.evaluate)) != len(self.evaluate):
             raise invalid("evaluate", "splits that differ", ", ".join(self.evaluate))
         self._check_combinations()

@@ -55,6 +55,10 @@ BALANCED_BY_GROUP: HasEffect = HasEffect(
     lambda config, _: config.method is not BalanceMethod.NONE and config.by is BalanceBy.GROUP,
 )
 OF_MIXTURE: HasEffect = HasEffect("balance='mixture'", lambda config, _: config.method is BalanceMethod.MIXTURE)
+OF_GROUP_RATIO: HasEffect = HasEffect(
+    "balance='subsetting', 'upsampling' or 'upweighting' by='group'",
+    lambda config, modality: BALANCED_BY_GROUP.holds(config, modality) and config.method is not BalanceMethod.MIXTURE,
+)
 OF_SGD: HasEffect = HasEffect("optimizer=SGD()", lambda config, _: config.optimizer == "sgd")
 SCHEDULED: HasEffect = HasEffect(
     "schedule=Schedule('cosine') or 'linear'", lambda config, _: config.schedule != "constant"

@@ -16,7 +16,9 @@ from penult_kernels.sampling.balancing import (
     kept_rows,
     loss_weights,
     present_labels,
+    present_ratio,
 )
+from penult_kernels.sampling.group_ratio import GroupRatio, classes_of
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_server.backbones.images.preprocessing import Prepared
@@ -51,6 +53,8 @@ class TrainingSet:
     n_groups: int
     weights: NDArray[np.float64]
     """(N,) weights of the examples in the loss."""
+    group_ratio: GroupRatio | None = None
+    """How frequent minorities are drawn; None for all labels alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -100,8 +104,11 @@ def balance(config: FinetuneConfig, dataset: Dataset, root: Path | None = None) 
         allowed = None if by_class else groups.is_absent | (config.missing_groups == "skip")
         balanced, n_labels = present_labels(labels, len(names), config.method, allowed)
         ratio = config.ratio or _imbalance(balanced, n_labels)
-        rows = kept_rows(balanced, n_labels, method=config.method, ratio=ratio, seed=config.seed)
-        weights = loss_weights(balanced, n_labels, method=config.method)
+        group_ratio = present_ratio(_group_ratio(config, labels, y[among], len(names)), labels, len(names), n_labels)
+        rows = kept_rows(
+            balanced, n_labels, method=config.method, ratio=ratio, seed=config.seed, group_ratio=group_ratio
+        )
+        weights = loss_weights(balanced, n_labels, method=config.method, group_ratio=group_ratio)
     except EmptyLabelError as error:
         raise ServiceError(
             ErrorKind.EMPTY_GROUP,
@@ -118,8 +125,17 @@ def balance(config: FinetuneConfig, dataset: Dataset, root: Path | None = None) 
         n_labels=n_labels,
         rows=among[rows],
         weights=_spread(weights, among, y.size),
+        group_ratio=group_ratio,
         notes=(*groups.notes, *(_left_out(labels, names) if n_labels < len(names) else ())),
     )
+
+
+def _group_ratio(
+    config: FinetuneConfig, labels: NDArray[np.int64], y: NDArray[np.int64], n_labels: int
+) -> GroupRatio | None:
+    if config.group_ratio is None:
+        return None
+    return GroupRatio(ratio=config.group_ratio, class_of=classes_of(labels, y, n_labels))
 
 
 def _spread(values: NDArray[T], among: NDArray[np.int64], n: int) -> NDArray[T]:
@@ -159,7 +175,14 @@ def _imbalance(labels: NDArray[np.int64], n_labels: int) -> float:
 def epoch_order(training: TrainingSet, config: FinetuneConfig, epoch: int) -> NDArray[np.int64]:
     """Positions of the examples of an epoch (counted from 0), in their order: a function of seed and epoch."""
     rng = generator(config.seed, Stream.ORDER, epoch)
-    return draw_epoch(training.labels, training.n_labels, training.rows, method=config.method, rng=rng)
+    return draw_epoch(
+        training.labels,
+        training.n_labels,
+        training.rows,
+        method=config.method,
+        rng=rng,
+        group_ratio=training.group_ratio,
+    )
 
 
 def training_batches(

@@ -19,6 +19,7 @@ from penult.display.names import one_line
 from penult.errors import invalid, shown
 from penult.files.savable import Savable
 from penult.results.diagnosis.definitions import DiagnosticDefinition
+from penult.results.diagnosis.paper import latex, markdown
 from penult.results.frames import frame, text_table
 from penult.results.notes import Notes, lines
 from penult.results.records import Group, short
@@ -146,8 +147,19 @@ class Diagnosis(Shown, Savable):
         columns["formula"] = [self.definitions[one.id].formula for one in self.values]
         return frame(columns, self.notes)
 
+    def to_latex(self) -> str:
+        """A table for a paper, parts in rows and ids in columns: values with their intervals as sub- and superscripts.
+
+        Needs the package booktabs; formulas stand in comments above it. What is not defined is left blank.
+        """
+        return latex(self.definitions, self.values)
+
+    def to_markdown(self) -> str:
+        """The same table with pipes, intervals in brackets."""
+        return markdown(self.values)
+
     def plot(self) -> Figure:
-        """A panel for each id: values with their intervals, at matched n, and the null.
+        """A panel for each id: values with their intervals, at matched n, and the null; of pairs of parts a matrix.
 
         Raises ImportError without matplotlib.
         """

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from penult.results.figures.panels import COLOURS, GREY, MOST_PANELS, plain, sheet, tidy, title
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 
 MOST_PARTS = 16
 """Lines of a panel."""
+FEWEST_PAIRS = 3
+"""Pairs of parts whose values are a matrix, at least."""
+MOST_NUMBERED = 8
+"""Parts whose matrix shows its numbers, at most."""
 
 
 def diagnosis_figure(found: Diagnosis) -> Figure:
@@ -27,18 +33,41 @@ def diagnosis_figure(found: Diagnosis) -> Figure:
     n_columns = max(1, min(3, len(shown)))
     n_rows = max(1, math.ceil(len(shown) / n_columns))
     longest = max((len(values) for values in shown.values()), default=1)
+    if any(len(one.indices) == 2 for values in shown.values() for one in values):
+        longest = max(longest, 8)
     figure = sheet(4.6 * n_columns, (1.1 + 0.3 * longest) * n_rows)
     grid = figure.add_gridspec(n_rows, n_columns)
     for place, (id, values) in enumerate(shown.items()):
         axis = figure.add_subplot(grid[divmod(place, n_columns)])
+        title(axis, id)
+        if sum(len(one.indices) == 2 for one in values) >= FEWEST_PAIRS:
+            _matrix(axis, found, id)
+            continue
         plain(axis, "x")
         _panel(axis, values)
-        title(axis, id)
     if shown:
         figure.suptitle(
             f"lines: 95 % interval; lower: at n = {found.matched_n}; dashed: null", fontsize="small", x=0.01, ha="left"
         )
     return figure
+
+
+def _matrix(axis: Axes, found: Diagnosis, id: str) -> None:
+    """Values of pairs of parts as a symmetric matrix with its numbers; red and blue where some are negative."""
+    values = found.matrix(id)
+    most = float(np.nanmax(np.abs(values)))
+    has_signs = bool((values < 0).any())
+    limits = (-most, most) if has_signs else (0.0, most)
+    axis.imshow(values, cmap="RdBu_r" if has_signs else "Blues", vmin=limits[0], vmax=limits[1] or 1.0)
+    names = [tidy(one.name, 18) for one in found.groups]
+    axis.set_xticks(range(len(names)), names, rotation=30, ha="right", fontsize="small")
+    axis.set_yticks(range(len(names)), names, fontsize="small")
+    if len(names) > MOST_NUMBERED:
+        return
+    for (p, q), value in np.ndenumerate(values):
+        if math.isfinite(value):
+            is_dark = abs(value) > 0.6 * most
+            axis.text(q, p, f"{value:.2g}", ha="center", va="center", fontsize="small", color="w" if is_dark else "k")
 
 
 def _defined(found: Diagnosis, id: str) -> list[DiagnosticValue]:

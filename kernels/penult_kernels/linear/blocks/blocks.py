@@ -221,6 +221,10 @@ class Preparation:
 
     def _columns(self, link: Link, *, reduce: bool) -> list[tuple[slice, bool]]:
         """Columns of each block's target, and whether they stand for the difference of two classes."""
+        if link is Link.HINGE:
+            if self._for_trajectories:
+                raise ValueError("hinge losses are solved to the optimum: a trajectory has softmax or ovr")
+            return [(slice(0, self.n_classes), False)]
         if self.n_classes == 2 and (reduce or link is Link.OVR):
             return [(slice(1, 2), True)]
         if link is Link.SOFTMAX:

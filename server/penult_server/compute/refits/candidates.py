@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from penult_kernels.arrays import Array, asarray_like
 from penult_kernels.linear.blocks.content_ids import ContentIds
 from penult_kernels.linear.certificate import Certificate
+from penult_kernels.linear.problem import Link
 from penult_kernels.linear.solve import Fit
 from penult_kernels.metrics.head_scores import HeadScorer, SelectionMetric
 from penult_kernels.trajectories.settings import Keep, Trajectory
@@ -258,6 +259,13 @@ def _average(fits: Sequence[Fit | Trajectory], tasks: Sequence[Task]) -> Candida
     """The mean head, and the worst certificate."""
     if any(isinstance(fit, Trajectory) and fit.diverged for fit in fits):
         return ValueError("the path left the finite numbers: lower learning_rate, or set clip_norm")
+    hard = [task.problem.link is Link.HINGE and task.problem.l2 == 0 for task in tasks]
+    found = [not isinstance(fit, Fit) or math.isfinite(fit.certificate.gap) for fit in fits]
+    if any(is_hard and not is_found for is_hard, is_found in zip(hard, found, strict=True)):
+        return ValueError(
+            "no head of largest margin was found: without a bias nothing separates the classes of these rows, or "
+            "max_iterations are too few; give l2= for a soft margin, intercept='penalized', or fewer rows"
+        )
     step = next((fit.step for fit in fits if isinstance(fit, Trajectory)), 0)
     certificate = replace(NO_CERTIFICATE, iterations=step)
     if certificates := [fit.certificate for fit in fits if isinstance(fit, Fit)]:

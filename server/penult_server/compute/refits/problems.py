@@ -161,6 +161,7 @@ class ProblemMaker:
             n_labels,
             method=BALANCE_METHODS[request.balance.method],
             may_be_absent=self.rows.may_be_absent(request),
+            group_ratio=self.rows.group_ratio(request),
         )
 
     def _check_classes(self, draw: Draw) -> None:
@@ -291,6 +292,7 @@ def _settings(path: pb.Path, n_rows: int, *, sampler: Floats | None, seed: int) 
         momentum=path.momentum,
         weight_decay=path.weight_decay,
         clip_norm=path.clip_norm or None,
+        normalize=path.normalize,
         schedule=Schedule(name_of(pb.PathSchedule.DESCRIPTOR, path.schedule)),
         batch_size=min(path.batch_size, n_rows) or None,
         sampler=sampler,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from penult_kernels.sampling import weights as row_weights
 from penult_kernels.sampling.balancing import BalanceBy, BalanceMethod
+from penult_kernels.sampling.group_ratio import GroupRatio, classes_of
 from penult_kernels.sampling.plans import (
     DETERMINISTIC,
     DRAWN_WITH_REPLACEMENT,
@@ -79,6 +80,7 @@ class RowChooser:
                 seed=request.seed,
                 repeat=repeat,
                 may_be_absent=self.may_be_absent(request),
+                group_ratio=self.group_ratio(request),
             )
 
         n_draws = 1 if is_fixed else repeats
@@ -89,6 +91,19 @@ class RowChooser:
         if BALANCE_BY[request.balance.by] is BalanceBy.CLASS:
             return self.labelled.y, self.n_classes
         return self.groups, len(self._group_names)
+
+    def group_ratio(self, request: pb.RefitRequest) -> GroupRatio | None:
+        """How frequent a candidate's minorities are; None for groups that are all alike.
+
+        Raises ValueError for groups that do not lie within the classes.
+        """
+        if not request.balance.HasField("group_ratio"):
+            return None
+        labels, n_labels = self.balanced_labels(request)
+        own = self.once(
+            ("classes of the groups",), lambda: classes_of(labels[labels >= 0], self.labelled.y[labels >= 0], n_labels)
+        )
+        return GroupRatio(ratio=request.balance.group_ratio, class_of=own)
 
     def may_be_absent(self, request: pb.RefitRequest) -> NDArray[np.bool_]:
         """Which of the labels that are balanced are left out if they have no row.

@@ -55,6 +55,8 @@ def check_request(request: pb.RefitRequest) -> None:
     _check_grid(request)
     if has_scalar(request, "subspace"):
         _check_subspace(request)
+    if request.link == pb.LINK_HINGE:
+        _check_hinge(request)
 
 
 def refusal(field: str, expected: str, got: object) -> ServiceError:
@@ -109,6 +111,27 @@ def _check_risk(request: pb.RefitRequest) -> None:
             "above 0 under a robust risk, whose saddle point need not exist without a penalty; 1e-3 is a weak one",
             "neither",
         )
+
+
+def _check_hinge(request: pb.RefitRequest) -> None:
+    """Check that a machine is asked for what it has; without an l2 it is the head of the largest margin."""
+    if request.HasField("path"):
+        raise refusal("link", "softmax or ovr on a path: hinge losses are solved to the optimum", "hinge")
+    if request.intercept == pb.INTERCEPT_FREE:
+        raise refusal("intercept", "'none' or 'penalized' with link='hinge'", "'free'")
+    if any(values_of(request, "l1")):
+        raise refusal("l1", "0 with link='hinge', which has an l2", "a penalty")
+    if has_scalar(request, "subspace"):
+        raise refusal("subspace", "left out with link='hinge'", "directions")
+    if any(values_of(request, "l2")):
+        return
+    hard = "of the largest margin (link='hinge' without l2), where every row counts alike: give l2="
+    if request.balance.method == groups_pb2.BALANCE_METHOD_UPWEIGHTING:
+        raise refusal("balance", f"another than 'upweighting' for the head {hard}", "'upweighting'")
+    if request.weights.kind not in (pb.WEIGHTS_KIND_UNIFORM, pb.WEIGHTS_KIND_EXPLICIT):
+        raise refusal("weights", f"uniform, or zeros that leave rows out, for the head {hard}", "weights")
+    if any(one != 1.0 for one in values_of(request, "class_ratio")):
+        raise refusal("class_ratio", f"1 for the head {hard}", "another")
 
 
 def _check_subspace(request: pb.RefitRequest) -> None:
@@ -184,6 +207,18 @@ def _check_path(name: str, path: pb.Path) -> None:
             path.momentum == 0 or optimizer != pb.PATH_OPTIMIZER_ADAMW,
             "left out for adamw, which has its own",
             path.momentum,
+        ),
+        (
+            "normalize",
+            not path.normalize or optimizer != pb.PATH_OPTIMIZER_ADAMW,
+            "left out for adamw, which scales each parameter's gradient itself",
+            path.normalize,
+        ),
+        (
+            "clip_norm",
+            not path.normalize or not path.clip_norm,
+            "left out with normalize, which gives every gradient the same norm",
+            path.clip_norm,
         ),
         (
             "schedule",

@@ -14,6 +14,11 @@ Range = tuple[Callable[[float], bool], str]
 SMALLEST_STRENGTH = 1e-30
 """Least strength above 0: halves, quotients and squares of smaller ones underflow in certificates."""
 TOP_ROWS = (pb.ROWS_KIND_TOP_LOSS, pb.ROWS_KIND_TOP_DISAGREEMENT, pb.ROWS_KIND_LOSS_ENDS)
+WITH_GROUP_RATIO = (
+    groups.BALANCE_METHOD_SUBSETTING,
+    groups.BALANCE_METHOD_UPSAMPLING,
+    groups.BALANCE_METHOD_UPWEIGHTING,
+)
 DETECTED = "weights='detected'"
 
 
@@ -49,6 +54,13 @@ NUMBERS: Mapping[str, Number] = {
         range=(lambda value: math.isfinite(value) and value >= 1, "a finite number, at least 1"),
         has_effect=lambda request: request.balance.method == groups.BALANCE_METHOD_MIXTURE,
         goes_with="balance='mixture'",
+    ),
+    "group_ratio": Number(
+        range=(lambda value: 0 < value <= 1, "above 0, at most 1 (1 balances the groups)"),
+        has_effect=lambda request: (
+            request.balance.by == groups.BALANCE_BY_GROUP and request.balance.method in WITH_GROUP_RATIO
+        ),
+        goes_with="balance='subsetting', 'upsampling' or 'upweighting' by='group'",
     ),
     "gamma": Number(
         range=STRENGTH, default=0.0, has_effect=weighs(pb.WEIGHTS_KIND_CONFIDENCE), goes_with="weights='confidence'"

@@ -80,7 +80,9 @@ def check_effects(complete: pb.RefitRequest, asked: pb.RefitRequest) -> set[str]
 
 
 def _has_penalty(request: pb.RefitRequest) -> bool:
-    return any(value > 0 for name in ("l1", "l2") for value in values_of(request, name))
+    """Whether weights are penalised; a machine's always are."""
+    is_machine = request.link == pb.LINK_HINGE
+    return is_machine or any(value > 0 for name in ("l1", "l2") for value in values_of(request, name))
 
 
 def _balances_groups(request: pb.RefitRequest) -> bool:

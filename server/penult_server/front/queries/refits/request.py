@@ -77,6 +77,8 @@ def _complete(request: pb.RefitRequest, asked: pb.RefitRequest, preset: pb.Refit
     request.CopyFrom(DEFAULTS)
     request.MergeFrom(preset)
     request.MergeFrom(asked)
+    if request.link == pb.LINK_HINGE and not (preset.intercept or asked.intercept):
+        request.intercept = pb.INTERCEPT_NONE
     if not request.HasField("tolerance"):
         request.tolerance = TOLERANCE if request.risk.kind == pb.RISK_KIND_MEAN else ROBUST_TOLERANCE
     if request.HasField("path"):

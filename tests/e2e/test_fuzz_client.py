@@ -474,6 +474,12 @@ class World:
 
 
 @pytest.fixture(scope="module")
+def client(client_alone):
+    """All of it is listed, renamed and deleted."""
+    return client_alone
+
+
+@pytest.fixture(scope="module")
 def world(client, table):
     return World(client, table)
 

@@ -38,6 +38,12 @@ SHARES |= {"DiscoverGroups": 3, "Evaluate": 3, "EvaluateMixtures": 3}
 
 
 @pytest.fixture(scope="module")
+def client(client_alone):
+    """Its logs are searched, and all of it is listed and deleted."""
+    return client_alone
+
+
+@pytest.fixture(scope="module")
 def server(client, table, tiny):
     with FuzzedServer(client, table, tiny) as server:
         yield server

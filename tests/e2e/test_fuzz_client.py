@@ -29,7 +29,7 @@ from penult.results import records
 from penult.types import GridName, MergeMethodName, Preset, RecipeName, SelectMetric
 from penult_proto.errors import ErrorKind
 
-N_EXAMPLES = int(os.environ.get("PENULT_FUZZ_EXAMPLES", "400"))
+N_EXAMPLES = int(os.environ.get("PENULT_FUZZ_EXAMPLES", "250"))
 MOST_SECONDS = 60.0
 """For one call: longer is a hang."""
 CLOSES = {"Client.close", "Grouping.bound"}

@@ -1,5 +1,7 @@
 """What every test may rely on: nothing of this user's, nothing of the network."""
 
+import gc
+import importlib.util
 import os
 import signal
 import tempfile
@@ -24,6 +26,15 @@ for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHU
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, usual)
 
+# Loading modules leaves no garbage, and every collection meanwhile looks at all of them again; see the hook below.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From here on collections are as usual, and leave alone what has been loaded."""
+    gc.freeze()
+    gc.enable()
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -35,6 +46,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def at_full_size(request: pytest.FixtureRequest) -> bool:
     """Whether benchmarks measure, or only show that they run."""
     return bool(request.config.getoption("--benchmarks"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread_for_products(at_full_size: bool) -> Iterator[None]:
+    """The BLAS of this process has one thread, as the compute worker's has: two wait for each other in every small
+    product, and beside another process of tests took a quarter more of the processor."""
+    # Tests of the client run where this is not installed.
+    if at_full_size or importlib.util.find_spec("threadpoolctl") is None:
+        yield
+        return
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, "blas"):
+        yield
 
 
 @pytest.fixture

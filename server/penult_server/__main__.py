@@ -16,6 +16,7 @@ from penult_server.logs.batched import BatchedLines
 from penult_server.logs.bounded import keep_bounded
 from penult_server.logs.setup import FORMAT_VARIABLE, FORMATS, LogFormat, default_format, write_lines
 from penult_server.machine.leaving import leave, on_signals
+from penult_server.machine.loading import without_collections
 from penult_server.settings import ENGINES, Settings, add_registry
 from penult_server.status import translate
 from penult_server.users import command as token_command
@@ -241,7 +242,8 @@ def look_at_cluster(arguments: list[str]) -> int:
 
 async def _serve(settings: Settings) -> None:
     # Imported late: gRPC reads the environment when it is loaded.
-    from penult_server.front.server import LEAVE_SECONDS, Server
+    with without_collections():
+        from penult_server.front.server import LEAVE_SECONDS, Server
 
     server, loop = Server(settings), asyncio.get_running_loop()
     on_signals(lambda: loop.call_soon_threadsafe(server.stop), settings.stop_grace + LEAVE_SECONDS)

@@ -45,14 +45,36 @@ def serve_for_a_file(tmp_path_factory):
             server.stop()
 
 
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory):
+    """A client of an embedded server, shared by files of tests: the start of a server, and of its first job, costs
+    more than most files do with it."""
+    with penult.local(tmp_path_factory.mktemp("shared")) as client:
+        yield client
+        end_jobs(client)
+
+
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    """A client of an embedded server, shared by the tests of a file."""
+def client(embedded):
+    """A client of a server that has things of other files, too. They must not be counted on, nor counted."""
+    yield embedded
+    # The next file's jobs wait behind none of this one's.
+    end_jobs(embedded)
+
+
+@pytest.fixture(scope="module")
+def client_alone(tmp_path_factory):
+    """A client of an embedded server that the tests of one file have for themselves, for those that list everything."""
     with penult.local(tmp_path_factory.mktemp("store")) as client:
         yield client
         # Its server would stay until they have ended.
-        for job in client.jobs.list(states=["queued", "running"]):
-            job.cancel()
+        end_jobs(client)
+
+
+def end_jobs(client: penult.Client) -> None:
+    """Cancel what runs or waits."""
+    for job in client.jobs.list(states=["queued", "running"]):
+        job.cancel()
 
 
 @pytest.fixture(scope="session")

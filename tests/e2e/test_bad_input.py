@@ -12,6 +12,12 @@ from penult_proto.v1 import arrays_pb2, features_pb2
 
 
 @pytest.fixture(scope="module")
+def client(client_alone):
+    """All that is stored is counted."""
+    return client_alone
+
+
+@pytest.fixture(scope="module")
 def arrays():
     rng = np.random.default_rng(0)
     return {

@@ -50,6 +50,12 @@ class Worker:
 
 
 @pytest.fixture(scope="module")
+def client(client_alone):
+    """Its worker is watched."""
+    return client_alone
+
+
+@pytest.fixture(scope="module")
 def arrays():
     rng = np.random.default_rng(0)
     y, a = np.repeat([0, 1], 400), np.tile([0, 1], 400)

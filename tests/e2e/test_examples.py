@@ -16,6 +16,12 @@ RECIPE = {"dataset": "shapes", "backbone": "test_resnet", "pretrained": False}
 
 
 @pytest.fixture(scope="module")
+def client(client_alone):
+    """Its jobs are counted."""
+    return client_alone
+
+
+@pytest.fixture(scope="module")
 def store(client, table) -> Path:
     """A store that knows the small images; its server stays for as long as the tests of this file."""
     client.datasets.register("shapes", table)

@@ -278,28 +278,32 @@ def test_heads_that_do_not_fit_are_refused(store, checkpoint, tmp_path):
     refused(store.refit(uploaded, l2=1.0), "uploaded features")
 
 
+@pytest.fixture(scope="module")
+def of_texts(store, tmp_path_factory) -> penult.Checkpoint:
+    backbone = write_text_model(tmp_path_factory.mktemp("distilbert") / "model", "distilbert")
+    return start_of(store, dataset="sentences", backbone=backbone, inputs=penult.Texts(max_tokens=9))
+
+
 @pytest.mark.parametrize("damaged", ["model.safetensors", "tokenizer.json", "manifest.json"])
-def test_nothing_is_left_of_a_damaged_checkpoint(store, tmp_path, damaged):
-    backbone = write_text_model(tmp_path / "model", "distilbert")
-    checkpoint = start_of(
-        store, dataset="sentences", backbone=backbone, inputs=penult.Texts(max_tokens=9), seed=len(damaged)
-    )
-    path = Path(store.info().root) / "checkpoints" / checkpoint.digest / damaged
+def test_nothing_is_left_of_a_damaged_checkpoint(store, of_texts, tmp_path, damaged):
+    path = Path(store.info().root) / "checkpoints" / of_texts.digest / damaged
     whole = path.read_bytes()
     out = tmp_path / "exports"
     out.mkdir()
-    for changed in (
-        whole[:-1] + bytes([whole[-1] ^ 1]),
-        whole[: len(whole) // 2],
-        whole[:7] + bytes([whole[7] ^ 255]) + whole[8:],
-        b"",
-    ):
-        path.write_bytes(changed)
+    try:
+        for changed in (
+            whole[:-1] + bytes([whole[-1] ^ 1]),
+            whole[: len(whole) // 2],
+            whole[:7] + bytes([whole[7] ^ 255]) + whole[8:],
+            b"",
+        ):
+            path.write_bytes(changed)
+            with pytest.raises(penult.StoreCorrupt, match=damaged):
+                store.checkpoints.export(of_texts, out / "one")
+            assert not list(out.iterdir())
+        path.unlink()
         with pytest.raises(penult.StoreCorrupt, match=damaged):
-            store.checkpoints.export(checkpoint, out / "one")
-        assert not list(out.iterdir())
-    path.unlink()
-    with pytest.raises(penult.StoreCorrupt, match=damaged):
-        store.checkpoints.export(checkpoint, out / "one")
-    path.write_bytes(whole)
-    assert store.checkpoints.export(checkpoint, out / "one").is_dir()
+            store.checkpoints.export(of_texts, out / "one")
+    finally:
+        path.write_bytes(whole)
+    assert store.checkpoints.export(of_texts, out / "one").is_dir()

@@ -173,8 +173,8 @@ MEMORY = """
 
 @pytest.fixture(scope="module")
 def large(client) -> str:
-    """The address of a server that has a set of 30 blocks, "large", and one that is "small"."""
-    n, d = 30 * BLOCK_BYTES // 2048, 512
+    """The address of a server that has a set of 16 blocks, "large", and one that is "small"."""
+    n, d = 16 * BLOCK_BYTES // 2048, 512
     x = np.random.default_rng(0).standard_normal((n, d), dtype=np.float32)
     client.features.upload(x, np.arange(n) % 2, name="large")
     client.features.upload(x[:100], np.arange(100) % 2, name="small")
@@ -183,7 +183,7 @@ def large(client) -> str:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_memory_is_that_of_a_few_blocks(large, tmp_path, format):
-    """A set of 30 blocks moves the peak of a process by less than 8; a whole set would move it by 30."""
+    """A set of 16 blocks moves the peak of a process by less than 8; a whole set would move it by 16."""
     for what in ("export", "load") if format in ("npz", "parquet") else ("export",):
         arguments = [what, large, str(tmp_path / "out"), format]
         command = [sys.executable, "-c", textwrap.dedent(MEMORY), *arguments]

@@ -29,7 +29,7 @@ from penult.results import records
 from penult.types import GridName, MergeMethodName, Preset, RecipeName, SelectMetric
 from penult_proto.errors import ErrorKind
 
-N_EXAMPLES = int(os.environ.get("PENULT_FUZZ_EXAMPLES", "400"))
+N_EXAMPLES = int(os.environ.get("PENULT_FUZZ_EXAMPLES", "250"))
 MOST_SECONDS = 60.0
 """For one call: longer is a hang."""
 CLOSES = {"Client.close", "Grouping.bound"}
@@ -490,6 +490,12 @@ class World:
                 if not name.startswith("_") and not hasattr(list, name) and callable(getattr(kind, name)):
                     found[f"{kind.__name__}.{name}"] = getattr(owner, name)
         return {name: call for name, call in found.items() if name not in CLOSES}
+
+
+@pytest.fixture(scope="module")
+def client(client_alone):
+    """All of it is listed, renamed and deleted."""
+    return client_alone
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from fuzzed_server import METHODS, FuzzedServer
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from message_strategies import nearly, nearly_upload
 
-EXAMPLES = int(os.environ.get("PENULT_FUZZ_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("PENULT_FUZZ_EXAMPLES", "250"))
 SEED = int(os.environ.get("PENULT_FUZZ_SEED", "0"))
 SHARES = {"ComputeRefits": 9, "ComputeSpectra": 5, "UploadFeatures": 4, "CreateJob": 3}
 SHARES |= dict.fromkeys(
@@ -35,6 +35,12 @@ SHARES |= dict.fromkeys(
 )
 SHARES |= {"DiscoverGroups": 3, "Evaluate": 3, "EvaluateMixtures": 3}
 """Of the examples; 1 for every other RPC."""
+
+
+@pytest.fixture(scope="module")
+def client(client_alone):
+    """Its logs are searched, and all of it is listed and deleted."""
+    return client_alone
 
 
 @pytest.fixture(scope="module")

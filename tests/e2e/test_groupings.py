@@ -20,6 +20,12 @@ GROUND = {"attribute": "ground", "attribute_values": ["grass", "gravel"]}
 
 
 @pytest.fixture(scope="module")
+def client(client_alone):
+    """Everything is listed."""
+    return client_alone
+
+
+@pytest.fixture(scope="module")
 def mine(client):
     return client.features.upload(X, Y, A, row_id=ROWS, classes=["cat", "dog"], **GROUND, name="mine")
 

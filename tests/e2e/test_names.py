@@ -10,6 +10,12 @@ import penult
 
 
 @pytest.fixture(scope="module")
+def client(client_alone):
+    """Everything is listed."""
+    return client_alone
+
+
+@pytest.fixture(scope="module")
 def rows():
     rng = np.random.default_rng(0)
     y, a = np.arange(40) // 20, np.arange(40) % 2

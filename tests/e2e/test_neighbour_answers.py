@@ -31,6 +31,12 @@ def made(seed, n=N, **changes):
 
 
 @pytest.fixture(scope="module")
+def client(client_alone):
+    """The results are listed."""
+    return client_alone
+
+
+@pytest.fixture(scope="module")
 def arrays():
     return {"train": made(1), "test": made(2)}
 

@@ -28,6 +28,12 @@ from penult_proto.v1 import jobs_pb2, progress_pb2, refits_pb2
 
 
 @pytest.fixture(scope="module")
+def client(client_alone):
+    """Its worker is killed."""
+    return client_alone
+
+
+@pytest.fixture(scope="module")
 def mine(client: penult.Client) -> penult.FeatureSet:
     rng = np.random.default_rng(1)
     y, a = np.repeat([0, 1], 400), np.tile([0, 1], 400)

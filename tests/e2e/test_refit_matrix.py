@@ -1,13 +1,14 @@
 """Every field of a refit with every way of solving: an identity between two requests, or a refusal (`refit_matrix`).
 
-The long form takes other data: PENULT_MATRIX_SEED=7 python -m pytest tests/e2e/test_refit_matrix.py
+By default a check of more than six ways takes a fifth of them, not the same fifth as other checks. All pairs:
+python -m pytest -m "slow or not slow" tests/e2e/test_refit_matrix.py; on other data: PENULT_MATRIX_SEED=7 before it.
 """
 
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import pytest
@@ -31,14 +32,33 @@ WITH_HEADS = [name for name in EVERY if WAYS[name].is_path or {"l1", "l2"} & set
 """Ways of solving on which a center or a start has an effect."""
 
 
-@pytest.fixture(params=EVERY)
-def way(request: pytest.FixtureRequest) -> Way:
-    return WAYS[request.param]
+Check = TypeVar("Check", bound=Callable[..., None])
 
 
-def of(names: list[str]) -> Any:
+def of(names: list[str]) -> Callable[[Check], Check]:
     """Some of the ways only."""
-    return pytest.mark.parametrize("way", [WAYS[name] for name in names], ids=names)
+
+    def limited(check: Check) -> Check:
+        check.__dict__["ways"] = names
+        return check
+
+    return limited
+
+
+_ORDER: dict[str, int] = {}
+"""Checks in the order of this file."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a check its ways: one in five, beginning one later than the check above it; the others are slow."""
+    if "way" not in metafunc.fixturenames:
+        return
+    names = metafunc.function.__dict__.get("ways", EVERY)
+    first = _ORDER.setdefault(metafunc.function.__name__, len(_ORDER))
+    kept = {name for place, name in enumerate(names) if (place + first) % 5 == 0 or len(names) <= 6}
+    metafunc.parametrize(
+        "way", [pytest.param(WAYS[one], id=one, marks=[] if one in kept else [pytest.mark.slow]) for one in names]
+    )
 
 
 def fit(client: penult.Client, features: penult.FeatureSet, way: Way, **more: Any) -> penult.Refit:

@@ -14,6 +14,12 @@ VIT = {"image_size": 16, "patch_size": 8, "hidden_size": 16, "num_hidden_layers"
 
 
 @pytest.fixture(scope="module")
+def client(client_alone):
+    """Its datasets have names that other files give, too."""
+    return client_alone
+
+
+@pytest.fixture(scope="module")
 def store(client, table, tmp_path_factory) -> penult.Client:
     client.datasets.register("shapes", table)
     rng = np.random.default_rng(1)

@@ -9,6 +9,12 @@ from penult_kernels.linear.solve import Problem, Standardize, solve
 
 
 @pytest.fixture(scope="module")
+def client(client_alone):
+    """The datasets are listed."""
+    return client_alone
+
+
+@pytest.fixture(scope="module")
 def shapes(client, table):
     return client.datasets.register("shapes", table, description="dark and bright squares")
 

@@ -9,6 +9,12 @@ from penult_kernels.spectra.inference import holm, infer_imbalance
 
 
 @pytest.fixture(scope="module")
+def client(client_alone):
+    """Its names are given elsewhere, too."""
+    return client_alone
+
+
+@pytest.fixture(scope="module")
 def arrays():
     rng = np.random.default_rng(11)
     g = np.repeat(np.arange(4), (60, 20, 15, 70))[rng.permutation(165)]

@@ -12,6 +12,12 @@ from penult_proto.v1 import arrays_pb2, features_pb2, jobs_pb2, refits_pb2, runs
 
 
 @pytest.fixture(scope="module")
+def client(client_alone):
+    """Its jobs are counted."""
+    return client_alone
+
+
+@pytest.fixture(scope="module")
 def mine(client):
     rng = np.random.default_rng(0)
     features = rng.standard_normal((40, 4)).astype(np.float32)

@@ -8,7 +8,6 @@ and computes nothing.
 """
 
 import contextlib
-import gc
 import importlib
 import logging
 import os
@@ -17,6 +16,7 @@ import signal
 import socket
 
 from penult_server import pipes
+from penult_server.machine.loading import without_collections
 
 log = logging.getLogger("penult.jobs")
 
@@ -93,9 +93,9 @@ class Forker:
 def _load() -> None:
     """Load what jobs with a model need. What fails here fails again in the fork, and is then its job's failure."""
     try:
-        for name in ("model_work", "extracting.job", "extracting.task"):
-            importlib.import_module(f"penult_server.jobs.{name}")
+        # Collections in the forks leave alone, and so shared, what is there then.
+        with without_collections():
+            for name in ("model_work", "extracting.job", "extracting.task"):
+                importlib.import_module(f"penult_server.jobs.{name}")
     except Exception:
         log.exception("a job worker's modules cannot be loaded")
-    # Collections in the forks leave alone, and so shared, what is there now.
-    gc.freeze()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 TOKEN = "a-token-of-the-tests-a-token-of-the-tests-0123456789"
-NODE_SECONDS = 120.0
+NODE_SECONDS = 240.0
 
 
 def needs_ray():

@@ -2,7 +2,6 @@
 
 import os
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -121,22 +120,6 @@ def test_a_node_that_dies_costs_its_own_tasks_alone(tmp_path, two_nodes):
     found = {index: outcome.value() for index, outcome in answers}
     fleet.close()
     assert found == {index: {"lives": True} for index in range(4)}
-
-
-@pytest.mark.slow
-def test_a_node_that_has_another_root_gets_no_work(tmp_path, nodes, monkeypatch):
-    """As one without the mount: what it wrote would be where nobody looks."""
-    from penult_server.jobs.fleets.ray_fleet import cluster
-    from penult_server.jobs.fleets.ray_fleet.fleet import RayFleet
-
-    @contextmanager
-    def elsewhere(root):
-        yield "cache/nothing"
-
-    monkeypatch.setattr(cluster, "probe_in", elsewhere)
-    with pytest.raises(ServiceError, match=f"does not see the server's root {tmp_path}.* with a bucket, too") as error:
-        RayFleet(tmp_path, "cpu")
-    assert error.value.kind is ErrorKind.FILES_MISSING
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from penult_server.compute import worker
 from penult_server.errors import ServiceError
 from penult_server.front.workers import vitals
 from penult_server.front.workers.compute_process import ComputeProcess
-from penult_server.front.workers.vitals import INTERVAL, SILENT_SECONDS, STUCK_SECONDS, Vitals
+from penult_server.front.workers.vitals import DRIVER_SILENT_SECONDS, INTERVAL, SILENT_SECONDS, STUCK_SECONDS, Vitals
 from penult_server.jobs import worker as job_worker
 from penult_server.machine import gpus
 from penult_server.machine.gpus import is_lost, visible_gpus
@@ -31,10 +31,16 @@ FAST = 1.0
 
 
 def judged(
-    seconds: float, *, answers: bool, is_busy: bool, share: float, is_held_up: bool = False
+    seconds: float,
+    *,
+    answers: bool,
+    is_busy: bool,
+    share: float,
+    is_held_up: bool = False,
+    silent: float = SILENT_SECONDS,
 ) -> tuple[float, str]:
     """When, and why, a worker that behaves like this from second 10 on counts as dead."""
-    seen, computed = Vitals(0.0), 0.0
+    seen, computed = Vitals(0.0, silent), 0.0
     for tick in range(1, int((10 + seconds) / INTERVAL) + 1):
         now, has_begun = tick * INTERVAL, tick * INTERVAL > 10
         computed += INTERVAL * (share if has_begun else 0.001)
@@ -50,6 +56,12 @@ def test_a_silent_worker_that_computes_nothing_is_dead_within_seconds(share):
     after, why = judged(60, answers=False, is_busy=True, share=share)
     assert "not answered" in why
     assert SILENT_SECONDS <= after <= SILENT_SECONDS + 3
+
+
+def test_a_driver_that_waits_for_its_node_may_be_silent_for_longer():
+    after, why = judged(120, answers=False, is_busy=False, share=0.0, silent=DRIVER_SILENT_SECONDS)
+    assert f"not answered for {DRIVER_SILENT_SECONDS:.0f} s" in why
+    assert DRIVER_SILENT_SECONDS <= after <= DRIVER_SILENT_SECONDS + 3
 
 
 def test_a_call_that_has_the_device_and_does_nothing_is_dead_in_the_end():

@@ -25,7 +25,7 @@ from penult_server.front.registry_thread import Registry
 from penult_server.front.users.quotas import Quotas
 from penult_server.front.workers.job_workers import JobWorkers
 from penult_server.front.workers.processes import Worker, log_tail, stop_process
-from penult_server.front.workers.vitals import Vitals, end_when_dead
+from penult_server.front.workers.vitals import DRIVER_SILENT_SECONDS, SILENT_SECONDS, Vitals, end_when_dead
 from penult_server.messages import error_from_proto, error_to_proto
 from penult_server.notes import notes_to_proto
 from penult_server.registry.cards import NOTHING, Given
@@ -359,7 +359,8 @@ class JobQueue:
             await self._ended_silently(job, None, self._workers.log)
             return
         self._processes[job.id] = process
-        vitals = Vitals(time.monotonic())
+        silent = DRIVER_SILENT_SECONDS if order.engine == "ray" else SILENT_SECONDS
+        vitals = Vitals(time.monotonic(), silent)
         self._watching[job.id] = asyncio.create_task(end_when_dead(process, vitals, f"the worker of job {job.id}"))
         if job.id in self._cancelled:
             asyncio.get_running_loop().call_later(CANCEL_GRACE, _kill, process)

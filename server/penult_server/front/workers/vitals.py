@@ -23,6 +23,8 @@ INTERVAL = 0.5
 """Seconds between two questions."""
 SILENT_SECONDS = 5.0
 """How long a worker that does not compute may be silent."""
+DRIVER_SILENT_SECONDS = 45.0
+"""How long a cluster's driver may be: while Ray waits for its node it holds the interpreter's lock."""
 STUCK_SECONDS = 60.0
 """How long a call may have the device without computing."""
 LEAST_SHARE = 0.01
@@ -36,6 +38,8 @@ class Vitals:
     """The last signs of life of one worker; times are of one steady clock."""
 
     now: float
+    silent_seconds: float = field(default_factory=lambda: SILENT_SECONDS)
+    """How long it may be silent without computing."""
     answered: float = field(init=False)
     busy_since: float | None = None
     """Since when a call has had the device, as far as is known; None while none has."""
@@ -76,8 +80,8 @@ class Vitals:
         self._computed.append((now, seen.cpu_seconds))
         while self._computed[0][0] < now - STUCK_SECONDS - 1:
             self._computed.popleft()
-        if now - self.answered > SILENT_SECONDS and self._is_still(now, SILENT_SECONDS):
-            return f"it has not answered for {SILENT_SECONDS:.0f} s, and does not compute"
+        if now - self.answered > self.silent_seconds and self._is_still(now, self.silent_seconds):
+            return f"it has not answered for {self.silent_seconds:.0f} s, and does not compute"
         is_long = self.busy_since is not None and now - self.busy_since > STUCK_SECONDS
         if is_long and self._is_still(now, STUCK_SECONDS):
             return f"a call has had the device for {STUCK_SECONDS:.0f} s without computing"

@@ -98,7 +98,7 @@ class Site:
         grid = {"l2": [1e-4, 1e-2, 1]}
         self.refit = client.refit(last["train"], preset="erm", grid=grid, select={"on": last["val"]}, evaluate=scored)
         self.diagnosis = client.diagnose(last["test"], ["nc"])
-        self.grouping = client.groupings.upload(last["train"], np.arange(40) % 2, names=[HOSTILE, LONG[:4000]])
+        self.grouping = client.groupings.upload(last["train"], np.arange(40) % 2, names=[HOSTILE, LONG[:256]])
         client.evaluate_neighbours(last["test"], k=[1])
 
     @property

@@ -151,7 +151,11 @@ def _page_table(
 ) -> str:
     """A table that page.js can sort by each column; `last` stays below."""
     kinds = ["" if column < n_text else ' class="number"' for column in range(len(header))]
-    head = "".join(f'<th scope="col"{kind}>{text(name)}</th>' for name, kind in zip(header, kinds, strict=True))
+    # A column of marks has no name, and so no cell of a heading.
+    head = "".join(
+        f'<th scope="col"{kind}>{text(name)}</th>' if name else "<td></td>"
+        for name, kind in zip(header, kinds, strict=True)
+    )
     body = "".join(_page_row(row, kinds, longest) for row in rows[:MOST_PAGE_ROWS])
     left = len(rows) - MOST_PAGE_ROWS
     rest = f'<tr><td colspan="{len(header)}">and {left} more</td></tr>' if left > 0 else ""

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 MOST_RUNS = 20
 MOST_SPECTRA, MOST_REFITS = 2, 4
 """How many of each run are shown whole; all refits stand in a table."""
+MOST_WHOLE = 6
+"""Runs up to which figures have their tables and so many answers are shown; of more, one of each and no tables."""
 SCRIPTS = ("vendor/uPlot.iife.min.js", "page.js")
 STYLES = ("vendor/uPlot.min.css", "page.css")
 DEFINITIONS = (
@@ -141,9 +143,10 @@ def _title(runs: Sequence[Run]) -> str:
 
 
 def _run(content: Content, place: int, run: Run) -> list[str]:
-    parts: list[str] = [*run_parts(run, list(content.spectra[place]))]
-    for epoch, spectra in content.spectra[place][-MOST_SPECTRA:]:
-        parts += [paragraph(f"Features after epoch {epoch:g}:"), *answer_parts(spectra)]
+    is_whole = len(content.runs) <= MOST_WHOLE
+    parts: list[str] = [*run_parts(run, list(content.spectra[place]), has_numbers=is_whole)]
+    for epoch, spectra in content.spectra[place][-(MOST_SPECTRA if is_whole else 1) :]:
+        parts += [paragraph(f"Features after epoch {epoch:g}:"), *answer_parts(spectra, has_numbers=is_whole)]
     summaries = content.summaries[place]
     rows = [
         (
@@ -159,10 +162,10 @@ def _run(content: Content, place: int, run: Run) -> list[str]:
         for score in one.scores
     ]
     header = ("refit", "preset", "settings", "on", "average", "worst group", "which")
-    parts += [figures([scatter_chart(summaries)])]
+    parts += [figures([scatter_chart(summaries)] if is_whole else [])]
     parts += [listed(header, rows, caption="stored refits", n_text=4, none="No refit of its features is stored.")]
-    for refit in content.refits[place]:
-        parts += answer_parts(refit)
+    for refit in content.refits[place][: MOST_REFITS if is_whole else 1]:
+        parts += answer_parts(refit, has_numbers=is_whole)
     parts.append(command(call("finetune", run.spec.arguments()), "Ask for the run again"))
     return parts
 

@@ -92,6 +92,7 @@ def _listen(
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host.strip("[]"), port))
+        listener.listen(128)  # a browser that is told the address may come before the loop runs
         config = uvicorn.Config(
             site.app(),
             log_level="warning",

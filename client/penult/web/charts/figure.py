@@ -12,14 +12,15 @@ from penult.web.charts.svg import svg
 LONGEST = 400
 
 
-def figure(chart: Chart) -> Trusted:
-    """The figure; the drawing is replaced where scripts run."""
+def figure(chart: Chart, *, has_numbers: bool = True) -> Trusted:
+    """The figure; the drawing is replaced where scripts run. `has_numbers`: with its table."""
     left = chart.n_left_out
     missing = f" {left} values of 0 or below are not drawn." if left else ""
     title, says = (escape(one_line(said, LONGEST)) for said in (chart.title, chart.says))
+    below = f"<details><summary>numbers: <bdi>{title}</bdi></summary>{chart.numbers()}</details>" if has_numbers else ""
     return Trusted(
         f'<figure class="chart"><figcaption><strong><bdi>{title}</bdi></strong> <bdi>{says}</bdi>{missing}</figcaption>'
         f'<div class="drawing">{svg(chart)}</div>'
         f'<script type="application/json">{safe_json(chart.data())}</script>'
-        f"<details><summary>numbers: <bdi>{title}</bdi></summary>{chart.numbers()}</details></figure>"
+        f"{below}</figure>"
     )

@@ -14,10 +14,27 @@ if TYPE_CHECKING:
     from penult.results.spectra import Spectra
 
 
-def history_charts(history: Sequence[EpochMetrics]) -> list[Chart]:
-    """One figure for each split: the accuracy of every group after every epoch, with 95 % intervals."""
+MOST_EPOCHS, FEW_EPOCHS = 200, 25
+"""Epochs that are drawn, evenly spaced with the first and the last; of a short figure."""
+
+
+def history_charts(history: Sequence[EpochMetrics], *, is_short: bool = False) -> list[Chart]:
+    """One figure for each split: the accuracy of every group after every epoch, with 95 % intervals.
+
+    `is_short`: of the last split in the usual order alone, in few epochs.
+    """
     splits = in_usual_order({entry.split: None for entry in history})
+    history = _thinned(history, FEW_EPOCHS if is_short else MOST_EPOCHS)
+    splits = splits[-1:] if is_short else splits
     return [_of_split(split, [entry for entry in history if entry.split == split]) for split in splits]
+
+
+def _thinned(history: Sequence[EpochMetrics], most: int) -> list[EpochMetrics]:
+    epochs = sorted({entry.epoch for entry in history})
+    if len(epochs) <= most:
+        return list(history)
+    kept = {epochs[round(place * (len(epochs) - 1) / (most - 1))] for place in range(most)}
+    return [entry for entry in history if entry.epoch in kept]
 
 
 def _of_split(split: str, history: Sequence[EpochMetrics]) -> Chart:

@@ -23,9 +23,11 @@ def svg(chart: Chart) -> str:
     xs, ys = _x_range(chart), _y_range(lines, is_log=chart.log_y)
     height = HEIGHT + LEGEND_LINE * len(lines)
     name = escape(one_line(f"{chart.title}. {chart.says}", 300), quote=True)
-    head = f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{name}" xmlns="http://www.w3.org/2000/svg">'
+    head = (
+        f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{name}" {FONT} xmlns="http://www.w3.org/2000/svg">'
+    )
     if xs is None or ys is None:
-        return f'{head}<text x="20" y="40" {FONT}>no numbers to draw</text></svg>'
+        return f'{head}<text x="20" y="40">no numbers to draw</text></svg>'
     x = _scale(xs, LEFT, WIDTH - RIGHT, is_log=chart.log_x)
     y = _scale(ys, HEIGHT - BOTTOM, TOP, is_log=chart.log_y)
     parts = [_axes(chart, x, y, xs, ys)]
@@ -85,18 +87,20 @@ def _scale(ends: tuple[float, float], first: float, last: float, *, is_log: bool
 def _axes(chart: Chart, x: Scale, y: Scale, xs: tuple[float, float], ys: tuple[float, float]) -> str:
     parts: list[str] = []
     bottom, middle = HEIGHT - BOTTOM, f"{(LEFT + WIDTH) / 2:.0f}"
-    for value in ticks(*ys, is_log=chart.log_y):
-        at = f"{y(value):.1f}"
-        parts.append(f'<path d="M{LEFT} {at}H{WIDTH - RIGHT}" stroke="currentColor" opacity="0.15"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end" {FONT}>{value:g}</text>')
+    grid = "".join(f"M{LEFT} {y(value):.1f}H{WIDTH - RIGHT}" for value in ticks(*ys, is_log=chart.log_y))
+    parts.append(f'<path d="{grid}" stroke="currentColor" opacity="0.15"/>')
     parts += [
-        f'<text x="{x(value):.1f}" y="{bottom + 16}" text-anchor="middle" {FONT}>{value:g}</text>'
+        f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:g}</text>'
+        for value in ticks(*ys, is_log=chart.log_y)
+    ]
+    parts += [
+        f'<text x="{x(value):.1f}" y="{bottom + 16}" text-anchor="middle">{value:g}</text>'
         for value in ticks(*xs, is_log=chart.log_x)
     ]
     parts.append(
         f'<path d="M{LEFT} {TOP}V{bottom}H{WIDTH - RIGHT}" fill="none" stroke="currentColor" opacity="0.6"/>'
-        f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle" {FONT}>{escape(chart.x_label)}</text>'
-        f'<text x="14" y="{HEIGHT / 2:.0f}" text-anchor="middle" {FONT} '
+        f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(chart.x_label)}</text>'
+        f'<text x="14" y="{HEIGHT / 2:.0f}" text-anchor="middle" '
         f'transform="rotate(-90 14 {HEIGHT / 2:.0f})">{escape(chart.y_label)}</text>'
     )
     return "".join(parts)
@@ -142,4 +146,4 @@ def _legend(line: dict[str, object], place: int, kind: str) -> str:
         mark = f'<circle cx="{LEFT + 13}" cy="{at - 4}" r="4" fill="{line["colour"]}"/>'
     else:
         mark = f'<path d="M{LEFT} {at - 4}h26" stroke="{line["colour"]}" stroke-width="2"{dashed}/>'
-    return f'{mark}<text x="{LEFT + 34}" y="{at}" {FONT}>{escape(str(line["name"]))}</text>'
+    return f'{mark}<text x="{LEFT + 34}" y="{at}">{escape(str(line["name"]))}</text>'

@@ -122,13 +122,13 @@ async def result(visit: Visit) -> Response:
     )
 
 
-def answer_parts(answer: Answer) -> list[Trusted]:
-    """What page and report both show of an answer: its figures, then everything in words and numbers."""
+def answer_parts(answer: Answer, *, has_numbers: bool = True) -> list[Trusted]:
+    """What page and report both show of an answer: its figures, and everything in words and numbers."""
     if isinstance(answer, Spectra):
-        return [figures([spectrum_chart(answer)]), shown(answer)]
+        return [figures([spectrum_chart(answer)], has_numbers=has_numbers), shown(answer)]
     if isinstance(answer, Refit):
         chart = None if answer.selection is None else selection_chart(answer.selection)
-        return [shown(answer), figures([chart])]
+        return [shown(answer), figures([chart], has_numbers=has_numbers)]
     return [shown(answer)]
 
 

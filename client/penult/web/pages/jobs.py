@@ -182,7 +182,9 @@ def _made(job: Job[Any]) -> Trusted:
 async def curve(visit: Visit) -> Response:
     """The figure and table of a job's accuracies so far, alone."""
     found = await visit.ask(lambda: visit.client.jobs.get(visit.field("id")))
-    return HTMLResponse(await visit.ask(lambda: _curve(visit, found)))
+    drawn = await visit.ask(lambda: _curve(visit, found))
+    # 204: what is on the page stays, where nothing could be read just now.
+    return HTMLResponse(drawn) if "<figure" in drawn else Response(status_code=204)
 
 
 def _curve(visit: Visit, job: Job[Any]) -> Trusted:

@@ -28,16 +28,16 @@ def listed(header: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str
         return Trusted(table(header, found, caption=caption, n_text=n_text, longest=80))
 
 
-def figures(charts: Iterable[Chart | None]) -> Trusted:
-    """Figures one beside the other."""
+def figures(charts: Iterable[Chart | None], *, has_numbers: bool = True) -> Trusted:
+    """Figures one beside the other. `has_numbers`: with their tables."""
     with on_a_page():
-        drawn = [figure(one) for one in charts if one is not None]
+        drawn = [figure(one, has_numbers=has_numbers) for one in charts if one is not None]
     return Trusted(f'<div class="figures">{joined(drawn)}</div>') if drawn else Trusted("")
 
 
 def paragraph(said: str) -> Trusted:
     """A sentence of running text."""
-    return Trusted(f"<p>{text(said, 2000)}</p>")
+    return Trusted(f"<p>{text(said, 600)}</p>")
 
 
 def command(code: str, title: str) -> Trusted:

@@ -67,11 +67,16 @@ async def run(visit: Visit) -> Response:
     )
 
 
-def run_parts(run: Run, spectra: list[tuple[float, Spectra]]) -> list[Trusted]:
-    """What page and report both show of a run."""
+def run_parts(run: Run, spectra: list[tuple[float, Spectra]], *, has_numbers: bool = True) -> list[Trusted]:
+    """What page and report both show of a run. Without `has_numbers` in short."""
     with on_a_page():
         first = Trusted(run_html(run))
-    return [first, figures([*history_charts(run.history), gap_chart(run, spectra)])]
+    return [
+        first,
+        figures(
+            [*history_charts(run.history, is_short=not has_numbers), gap_chart(run, spectra)], has_numbers=has_numbers
+        ),
+    ]
 
 
 def delete_link(kind: str, id: str) -> Trusted:

@@ -42,7 +42,7 @@
     table.dataset.sorts = "yes";
     const name = place(table);
     for (const [column, head] of [...table.tHead.rows[0].cells].entries()) {
-      if (!head.textContent.trim()) continue;
+      if (!head.textContent.trim() || head.querySelector("a")) continue;
       const button = document.createElement("button");
       button.type = "button";
       button.append(...head.childNodes);

@@ -26,7 +26,7 @@ NEWTON_STEPS = 50
 GROWTH = 4.0
 """Factor on rho between rounds."""
 LARGEST_RHO = 1e7
-"""Of rho, times the mean square length of the rows: beyond it Newton's systems are rounding."""
+"""Bound of rho times the mean square length of the rows: beyond it Newton's systems are rounding."""
 LARGEST_SYSTEM = 8192
 """Unknowns of a Newton system that is solved; with more the solver says that it is too large."""
 NO_MARGIN = 1e-6

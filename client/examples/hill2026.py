@@ -171,7 +171,7 @@ def towards_the_margin(client: penult.Client, train: penult.FeatureSet) -> dict[
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Of two heads (classes, features) of norm 1, rows less their mean."""
+    """Distance of two heads (classes, features) of norm 1, rows less their mean."""
     u, v = (one - one.mean(axis=0) for one in (first, second))
     return float(np.linalg.norm(u / np.linalg.norm(u) - v / np.linalg.norm(v)))
 

@@ -70,8 +70,9 @@ def finetuned(client: penult.Client, options: argparse.Namespace) -> dict[tuple[
     for ratio in options.ratios:
         balancings[f"mixture {ratio:g}"] = {"balance": "mixture", "by": options.by, "ratio": ratio}
     keys = [(backbone, name) for backbone in options.backbone for name in balancings]
+    requests: list[Any] = [{"backbone": backbone, **balancings[name]} for backbone, name in keys]
     done = client.finetunes(
-        [{"backbone": backbone, **balancings[name]} for backbone, name in keys],
+        requests,
         seeds=range(options.seeds),
         dataset=options.dataset,
         pretrained=not options.random_weights,

@@ -134,7 +134,9 @@ class Refitting:
             digest of one.
         intercept : ["free"], "penalized" like a weight (about b0), or "none": the bias is b0, zero without a center.
         link : ["softmax"], or "ovr": one binary problem per class. For two classes softmax has the same l1 as the
-            usual binary logistic regression, and its l2 counts half.
+            usual binary logistic regression, and its l2 counts half. Or "hinge": a support vector machine, sums over
+            c /= y of max(0, 1 - (l_y - l_c)), without an intercept [then "none"] or with a penalised one; without an l2
+            the head of the largest margin, refused where no head separates the rows. LinearSVC's C is l2 = 2 / (C n).
         standardize : the rows whose mean and standard deviation (divisor n, unweighted) standardise the features: [True
             or "rows": the rows fitted, of each draw separately]; "all": all rows of `features`; another feature set:
             all its rows; False or "none": no standardisation.

@@ -69,7 +69,7 @@ def machine_of(context: Context) -> tuple[Machine, str]:
     z = to_host(context.gather(np.arange(n)))
     hard = constraints_of(z, subject.y, subject.n_classes, np.full(n, np.inf))
     found = solve_machine(hard, tolerance=TOLERANCE, check=context.check)
-    size = float(np.sqrt(np.mean(np.sum(z * z, axis=1))))
+    size = math.sqrt(hard.mean_square)
     if found.margin_bound <= NO_MARGIN * size:
         return found, INSEPARABLE.format(found.margin_bound)
     if not (math.isfinite(found.primal) and found.gap <= 1e3 * TOLERANCE * found.primal):

@@ -26,7 +26,7 @@ NEWTON_STEPS = 50
 GROWTH = 4.0
 """Factor on rho between rounds."""
 LARGEST_RHO = 1e7
-"""Of rho, times the mean square length of the rows: beyond it Newton's systems are rounding."""
+"""Bound of rho times the mean square length of the rows: beyond it Newton's systems are rounding."""
 LARGEST_SYSTEM = 8192
 """Unknowns of a Newton system that is solved; with more the solver says that it is too large."""
 NO_MARGIN = 1e-6
@@ -69,6 +69,11 @@ class Constraints:
     """(m,)."""
     most: Floats
     """(m,) C; infinite for hard margins."""
+
+    @property
+    def mean_square(self) -> float:
+        """Mean over the rows of their squared length."""
+        return float(np.vdot(self.z, self.z)) / self.z.shape[0]
 
     def margins(self, w: Floats) -> Floats:
         """(m,)."""
@@ -118,7 +123,7 @@ def solve_machine(
     a = np.zeros(given.b.size)
     check()
     w = np.zeros((given.u.shape[1], given.z.shape[1]))
-    size = float(np.mean(np.sum(given.z * given.z, axis=1)))
+    size = given.mean_square
     rho, steps = 1.0 / (size or 1.0), 0
     found = _described(given, w, a, steps)
     for _ in range(max_rounds):
@@ -213,7 +218,8 @@ def _direction(given: Constraints, inside: Integers, gradient: Floats, rho: floa
         gram = (z @ z.T) * (u @ u.T)
         gram[np.diag_indices_from(gram)] += 1.0 / rho
         along = np.sum((z @ gradient.T) * u, axis=1)
-        return -gradient + (u * np.linalg.solve(gram, along)[:, None]).T @ z
+        solved: Floats = np.linalg.solve(gram, along).astype(np.float64)
+        return -gradient + (u * solved[:, None]).T @ z
     hessian = np.zeros((q, d, q, d))
     for p in range(q):
         for other in range(p, q):
@@ -222,4 +228,4 @@ def _direction(given: Constraints, inside: Integers, gradient: Floats, rho: floa
             hessian[other, :, p, :] = part.T
     whole = hessian.reshape(q * d, q * d)
     whole[np.diag_indices_from(whole)] += 1.0
-    return -np.linalg.solve(whole, gradient.ravel()).reshape(q, d)
+    return -np.linalg.solve(whole, gradient.ravel()).astype(np.float64).reshape(q, d)

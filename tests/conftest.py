@@ -68,7 +68,12 @@ def set_budget(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     # Tests of the client run where the kernels are not installed.
     from penult_kernels import budget
 
-    return lambda **fields: monkeypatch.setattr(budget, "DEFAULT", replace(budget.DEFAULT, **fields))
+    def changed(**fields: int) -> None:
+        # A number of rows of a tile is meant as it stands, of few columns, too.
+        exactly = {"tile_numbers": 0} if "rows_per_tile" in fields else {}
+        monkeypatch.setattr(budget, "DEFAULT", replace(budget.DEFAULT, **exactly, **fields))
+
+    return changed
 
 
 @pytest.fixture(scope="session")

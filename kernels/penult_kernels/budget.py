@@ -9,6 +9,11 @@ from typing import Any
 
 from array_api_compat import is_numpy_array
 
+MOST_TIMES = 8
+"""A tile of rows of few columns has at most so many times the rows of another."""
+NUMBERS_OF_HEAD = 8
+"""Numbers of float32 that a head has for each row of a tile, about, in arrays of float64."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
@@ -16,6 +21,8 @@ class Budget:
 
     rows_per_tile: int = 2048
     """Rows that a solver converts to float64 at a time, in passes that it repeats (32 MiB at D = 2048)."""
+    tile_numbers: int = 2**20
+    """Numbers of a tile of rows with few columns: calls for each tile take longer than products with few columns."""
     rows_per_single_pass: int = 4096
     """Rows converted to float64 at a time in a computation of a single pass: logits of heads, centering of groups."""
     product_rows_bytes: int = 64 * 2**20
@@ -56,6 +63,11 @@ class Budget:
     """Bytes of features in one chunk of a store, about: read, verified and copied to a device at a time."""
     moments_bytes: int = 2**30
     """Bytes of the moments of all groups that are stored with the features; above that, spectra read the rows."""
+
+    def rows_of_tile(self, n_features: int, n_heads: int = 0) -> int:
+        """`rows_per_tile`, or more rows where their columns and the heads are few: up to eight times as many."""
+        width = max(1, n_features + NUMBERS_OF_HEAD * n_heads)
+        return max(self.rows_per_tile, min(MOST_TIMES * self.rows_per_tile, self.tile_numbers // width))
 
     def rows_of_pass(self, n_features: int) -> int:
         """Rows that a computation of a single pass converts at a time: fewer of wide ones, at least one."""

@@ -45,11 +45,7 @@ ASKED = {
 """By kind of query."""
 
 
-BUDGETS = {
-    "low-rank corrections": budget.DEFAULT.batch_bytes,
-    "balanced, L1": budget.DEFAULT.columns_bytes,
-    "errors of a detector, L1": budget.DEFAULT.columns_bytes + budget.DEFAULT.own_columns_bytes,
-}
+BUDGETS = {"balanced, L1": budget.DEFAULT.columns_bytes}
 """Bytes that a kind may take however few the rows are; of many rows they are part of the bound."""
 
 LONG = ("errors of a detector, L1",)

@@ -116,7 +116,7 @@ class AsymptoticPairs:
                 continue
             group = self._groups[int(index)]
             members = np.flatnonzero(g == index)
-            for block in blocks(members.size, budget.DEFAULT.rows_per_tile):
+            for block in blocks(members.size, budget.DEFAULT.rows_of_tile(int(rows.shape[1]))):
                 part = xp.take(rows, asarray_like(members[block], rows), axis=0)
                 z = xp.empty(part.shape, dtype=_work_type(part), device=part.device)
                 center_rows(part, group.mean, None, z)

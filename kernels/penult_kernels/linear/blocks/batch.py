@@ -230,7 +230,8 @@ class Batch:
 
     def tiles(self) -> list[slice]:
         """The rows in tiles; smaller ones where they are done side by side."""
-        n_rows, step = int(self.sample_weight.shape[0]), budget.of(self.sample_weight).rows_per_tile
+        n_rows, n_heads = int(self.sample_weight.shape[0]), self.n_blocks * int(self.target.shape[2])
+        step = budget.of(self.sample_weight).rows_of_tile(self.n_features, n_heads)
         if is_spread() and is_numpy_array(self.sample_weight):
             # Of one size, so that no thread waits for the end of another's.
             n_tiles = -(-n_rows // max(1, step // 2))

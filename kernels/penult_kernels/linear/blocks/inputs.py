@@ -17,7 +17,7 @@ def check_features(features: Array, check: Callable[[], None]) -> None:
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(f"features must be (N, D) with at least one row and column, got shape {features.shape}")
     xp = array_namespace(features)
-    for tile in blocks(features.shape[0], budget.of(features).rows_per_tile):
+    for tile in blocks(features.shape[0], budget.of(features).rows_of_tile(int(features.shape[1]))):
         check()
         if not bool(xp.all(xp.isfinite(features[tile, :]))):
             raise ValueError("features must be finite, got NaN or infinity: look at how the features were made")

@@ -64,7 +64,7 @@ def tiles_of(
     `in_float32` gives float32 instead: float32 rows that are all used come back without a copy.
     """
     n_used = features.shape[0] if rows is None else rows.size
-    for tile in blocks(n_used, budget.of(features).rows_per_tile):
+    for tile in blocks(n_used, budget.of(features).rows_of_tile(int(features.shape[1]))):
         yield tile, tile_of(features, rows, tile, in_float32=in_float32, columns=columns)
 
 
@@ -92,7 +92,7 @@ def fitted_scaling(
 ) -> Scaling:
     """Mean and standard deviation (divisor n, unweighted) of the rows; constant columns get an infinite scale."""
     n_used = int(features.shape[0]) if rows is None else rows.size
-    tiles = list(blocks(n_used, budget.of(features).rows_per_tile))
+    tiles = list(blocks(n_used, budget.of(features).rows_of_tile(int(features.shape[1]))))
 
     def of_each(function: Callable[[Array], T]) -> list[T]:
         def of_tile(tile: slice) -> T:

@@ -123,7 +123,7 @@ class RawColumns:
     def product(self, of_rows: Floats) -> Floats:
         """R X (B, D) in float64, from R (B, n)."""
         total = np.zeros((self._features.shape[1], of_rows.shape[0]))
-        for tile in blocks(self._rows.size, budget.DEFAULT.rows_per_tile):
+        for tile in blocks(self._rows.size, budget.DEFAULT.rows_of_tile(int(self._features.shape[1]))):
             # X^T R^T, not R X: OpenBLAS splits a product with few rows badly.
             total += product(self._tile(tile).astype(np.float64, copy=False).T, of_rows[:, tile].T)
         return total.T
@@ -164,7 +164,9 @@ class RawColumns:
             self._store = grown
 
     def _copy(self, wanted: Positions, out: NDArray[np.floating]) -> None:
-        for tile in blocks(self._rows.size, budget.DEFAULT.rows_per_tile) if wanted.size else ():
+        for tile in (
+            blocks(self._rows.size, budget.DEFAULT.rows_of_tile(int(self._features.shape[1]))) if wanted.size else ()
+        ):
             out[:, tile] = np.take(self._tile(tile), wanted, axis=1).T
 
     def _tile(self, tile: slice) -> NDArray[np.floating]:

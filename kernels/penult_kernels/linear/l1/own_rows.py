@@ -19,7 +19,7 @@ from penult_kernels.products import on_threads
 Floats = NDArray[np.float64]
 Positions = NDArray[np.int64]
 
-MOST_SHARE = 0.25
+MOST_SHARE = 0.125
 """Share of the pairs of a row and a head that problems need, up to which copies are quicker than shared products."""
 ROWS_ADDED = 128
 """Rows that are added up in float32."""
@@ -71,11 +71,12 @@ class OwnRows:
 
 def _sums(rows: NDArray[np.floating], residual: Floats) -> Floats:
     """residual @ rows, by products in the type of the rows."""
-    residual = residual.astype(rows.dtype, copy=False)
+    own: NDArray[np.floating] = residual.astype(rows.dtype, copy=False)
     even = len(rows) // ROWS_ADDED * ROWS_ADDED
-    stack = residual[:even].reshape(-1, 1, ROWS_ADDED) @ rows[:even].reshape(-1, ROWS_ADDED, rows.shape[1])
+    stack = own[:even].reshape(-1, 1, ROWS_ADDED) @ rows[:even].reshape(-1, ROWS_ADDED, rows.shape[1])
     total = stack.sum(axis=(0, 1), dtype=np.float64)
-    return total + residual[even:] @ rows[even:]
+    total += own[even:] @ rows[even:]
+    return total
 
 
 def _exact_sums(rows: NDArray[np.floating], residual: Floats) -> Floats:

@@ -118,7 +118,7 @@ def _solved(
     waits: NDArray[np.bool_],
     stop: StopRule,
 ) -> list[BlockFit]:
-    """The fits of a portion, whose families have begun; `waits` (B,) are the blocks of later ones."""
+    """The fits of a portion, whose families have their first heads; `waits` (B,) are the blocks of later ones."""
     own = [members[index] for index in portion]
     passes = OwnRows(features, own) if _are_sparse(members) else Sweeps(features, own)
     place = {index: place for place, index in enumerate(portion)}

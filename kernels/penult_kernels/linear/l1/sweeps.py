@@ -34,7 +34,7 @@ class Sweeps:
         self._features, self._members = features, members
         self._rows = run(union(members))
         self._is_run = self._rows.size == int(self._rows[-1]) - int(self._rows[0]) + 1
-        self._tiles = list(blocks(self._rows.size, budget.DEFAULT.rows_per_tile))
+        self._tiles = list(blocks(self._rows.size, budget.DEFAULT.rows_of_tile(int(features.shape[1]), len(members))))
         edges = np.asarray([0, *(tile.stop for tile in self._tiles)])
         self._places = [None if own is None else np.searchsorted(self._rows, own) for own in (b.rows for b in members)]
         """Positions of the rows of each block among those read; None for all."""

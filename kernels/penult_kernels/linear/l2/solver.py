@@ -144,7 +144,9 @@ class _BlockSolver:
         warm = [self.starts[index] for index in part.positions if index in self.starts]
         if not warm and self.control.all_unwanted(members):
             return [unsolved(start[k, :, :]) for k in range(len(members))]
-        batch = make_batch(self.features, members, dense=part.one_scaling and self.footprint.may_keep(part.n_used))
+        # Of float64 rows that are all used a copy saves neither a conversion nor a gathering.
+        is_kept = part.one_scaling and (self.is_float32 or part.rows is not None)
+        batch = make_batch(self.features, members, dense=is_kept and self.footprint.may_keep(part.n_used))
         inner = as_float32(batch, dense=self._is_worth_a_copy(part)) if self.is_float32 else batch
         before: Sequence[BlockFit | WarmStart] = warm
         if self.is_float32 and not warm:

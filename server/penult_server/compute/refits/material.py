@@ -235,7 +235,7 @@ class RefitMaterial:
     def _scaling_by_passes(self, digest: str) -> Scaling:
         """The same to the last bit: of the same tiles."""
         rows, xp = self.row_source(digest), self.backend.xp
-        tiles = list(blocks(rows.shape[0], budget.of(xp.empty(0)).rows_per_tile))
+        tiles = list(blocks(rows.shape[0], budget.of(xp.empty(0)).rows_of_tile(rows.shape[1])))
         return scaling_of_tiles(
             lambda: (xp.astype(rows.block(tile), xp.float64, copy=False) for tile in tiles), rows.shape[0], self.pause
         )

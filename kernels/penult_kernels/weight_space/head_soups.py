@@ -132,13 +132,14 @@ def shapley_values(score: Callable[[NDArray[np.float64]], NDArray[np.float64]], 
     """
     if not 1 <= n_heads <= MOST_SHAPLEY:
         raise ValueError(f"shares of 1 .. {MOST_SHAPLEY} heads are exact, over all their soups; got {n_heads} heads")
-    members = (np.arange(2**n_heads)[:, None] >> np.arange(n_heads)) & 1
-    sizes = members.sum(axis=1)
-    values = score(members / np.maximum(1, sizes)[:, None])
+    every = np.arange(2**n_heads, dtype=np.int64)
+    members: NDArray[np.int64] = np.stack([every // 2**head % 2 for head in range(n_heads)], axis=1)
+    sizes: list[int] = members.sum(axis=1).tolist()
+    values = score(members / np.maximum(1, members.sum(axis=1, keepdims=True)))
     found: list[NDArray[np.float64]] = []
     for head in range(n_heads):
         without = np.flatnonzero(members[:, head] == 0)
-        factor = [1 / (n_heads * math.comb(n_heads - 1, int(size))) for size in sizes[without]]
+        factor = [1 / (n_heads * math.comb(n_heads - 1, sizes[one])) for one in without.tolist()]
         found.append(np.array(factor) @ (values[without | (1 << head)] - values[without]))
     return np.stack(found)
 
@@ -175,7 +176,8 @@ def moments_soup(heads: NDArray[np.float64], grams: NDArray[np.float64], *, ridg
     unit = np.eye(width) * ridge * (np.trace(grams, axis1=1, axis2=2) / width)[:, None, None]
     regular = grams + unit
     step = np.einsum("hcd,hde->ce", heads - mean, regular)
-    return mean + np.linalg.solve(regular.sum(axis=0), step.T).T
+    found: NDArray[np.float64] = np.linalg.solve(regular.sum(axis=0), np.transpose(step))
+    return mean + np.transpose(found)
 
 
 def _derivatives(
@@ -187,13 +189,13 @@ def _derivatives(
     loss, gradient, hessian = 0.0, np.zeros(n_heads), np.zeros((n_heads, n_heads))
     for block in blocks(n_rows, max(1, BLOCK_BYTES // (8 * n_classes * n_heads))):
         part = logits[:, block, :]
-        mixed = xp.tensordot(asarray_like(shares, logits), part, axes=1)
+        flat = xp.reshape(part, (n_heads, -1))
+        mixed = xp.reshape(xp.matmul(asarray_like(shares[None, :], logits), flat), (-1, n_classes))
         probability, right = _softmax(mixed), np.eye(n_classes)[y[block]]
         own = asarray_like(weight[block], logits)[:, None]
         rows, _ = _row_scores(mixed[None, :, :], y[block])
         loss += float(xp.sum(rows[0, :] * own[:, 0]))
         residual = (probability - asarray_like(right, logits)) * own
-        flat = xp.reshape(part, (n_heads, -1))
         gradient += to_host(xp.matmul(flat, xp.reshape(residual, (-1, 1)))[:, 0])
         middle = xp.sum(part * probability, axis=2)
         spread = part - middle[:, :, None]

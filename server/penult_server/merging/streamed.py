@@ -184,7 +184,7 @@ class _Work:
 
     def _ask(self, name: str, start: int, stop: int) -> dict[str, "Future[AnyArray]"]:
         """A slice of every network that is merged, read by threads."""
-        digests = dict.fromkeys([*self._plan.parents, *([self._plan.base] if self._plan.base else [])])
+        digests = {*self._plan.parents, *([self._plan.base] if self._plan.base else [])}
         return {one: self._pool.submit(self._opened[one].read, name, start, stop) for one in digests}
 
     def _advance(self, name: str, n_entries: int) -> None:

@@ -85,7 +85,7 @@ def batch_norm(
     )
 
 
-def row_rule(value: object) -> merges_pb2.BatchNormStream:
+def row_rule(value: object) -> "merges_pb2.BatchNormStream.ValueType":
     """Which rows a method measures on; unspecified where nothing was said. Raises `InvalidRequest`."""
     if value is None:
         return merges_pb2.BATCH_NORM_STREAM_UNSPECIFIED

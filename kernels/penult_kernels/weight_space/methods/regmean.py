@@ -1,7 +1,7 @@
 """Linear layers merged so that their outputs change least on what each has read (Jin et al. 2023, arXiv 2212.09849)."""
 
 import numpy as np
-from array_api_compat import array_namespace, device
+from array_api_compat import array_namespace
 
 from penult_kernels.arrays import Array, asarray_like
 from penult_kernels.weight_space.piece import Asked, Piece, Span, in_float64, weighted_sum
@@ -100,7 +100,7 @@ class RegMean:
         xp = array_namespace(gram)
         gram = in_float64(gram)
         width = int(gram.shape[0])
-        unit = xp.eye(width, dtype=gram.dtype, device=device(gram))
+        unit = xp.eye(width, dtype=gram.dtype, device=gram.device)
         ridge = RIDGE * float(xp.linalg.trace(gram)) / width
         return gram * self._alpha + unit * (gram * (1 - self._alpha) + ridge)
 

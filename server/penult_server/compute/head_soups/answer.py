@@ -154,13 +154,14 @@ def _fisher(asked: _Asked, answer: pb.HeadSoup) -> Head:
     for head, logits in zip(asked.heads, asked.logits, strict=True):
         parts = [to_host(one) for one in fisher_of_head(features, logits)]
         information = np.concatenate([parts[0], parts[1][:, None]], axis=1)
-        norm = float(np.linalg.norm(information))
+        norm = float(np.sqrt((information**2).sum()))
         information = information / norm if norm else information
         above = above + information * _with_bias(head)
         below = below + information
     mean = np.mean([_with_bias(one) for one in asked.heads], axis=0)
     decided = below > 1e-12 * below.mean()
-    return _without_bias(np.where(decided, above / np.where(decided, below, 1), mean))
+    found: NDArray[np.float64] = np.where(decided, above / np.where(decided, below, 1.0), mean)
+    return _without_bias(found)
 
 
 def _moments(asked: _Asked, answer: pb.HeadSoup) -> Head:

@@ -98,6 +98,8 @@ if TYPE_CHECKING:
     from penult.results.merge_origin import MergeStep as MergeStep
     from penult.results.merging.curve import MergeBarrier as MergeBarrier
     from penult.results.merging.curve import MergeCurve as MergeCurve
+    from penult.results.merging.head_soup import HeadSoup as HeadSoup
+    from penult.results.merging.head_soup import HeadStep as HeadStep
     from penult.results.merging.merge import Lineage as Lineage
     from penult.results.merging.merge import Merge as Merge
     from penult.results.metrics import EpochMetrics as EpochMetrics
@@ -155,6 +157,7 @@ _NAMES = {
     "results.records": "Checkpoint Dataset FeatureSet Features Group Info Run RunManifest Split",
     "results.finetune_spec": "FinetuneSpec",
     "results.merging.merge": "Lineage Merge",
+    "results.merging.head_soup": "HeadSoup HeadStep",
     "results.merging.curve": "MergeBarrier MergeCurve",
     "results.merge_origin": "MergeOrigin MergeStep",
     "results.metrics": "EpochMetrics Metrics",

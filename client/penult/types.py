@@ -27,6 +27,7 @@ GridName = Literal[
 ]
 GroupSource = Literal["stored", "errors", "eiil"]
 HeadChoice = Literal["zero", "stored", "random"]
+HeadSoupRule = Literal["uniform", "learned", "greedy", "fisher", "moments"]
 ImbalanceInference = Literal["asymptotic", "resampled"]
 Intercept = Literal["free", "penalized", "none"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "cancelling"]
@@ -45,6 +46,8 @@ MergeMethodName = Literal[
     "model_stock",
     "slerp",
     "variance_corrected",
+    "fisher",
+    "regmean",
 ]
 MergeScope = Literal["body", "full", "head", "blocks"]
 MissingGroups = Literal["refuse", "skip"]

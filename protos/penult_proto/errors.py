@@ -41,6 +41,7 @@ class ErrorKind(StrEnum):
     CORRUPT_IMAGE = "corrupt_image"
     TOO_LARGE = "too_large"
     INCOMPATIBLE_CHECKPOINTS = "incompatible_checkpoints"
+    SELECTION_LEAK = "selection_leak"
     # Name something that exists.
     UNKNOWN_DATASET = "unknown_dataset"
     UNKNOWN_SPLIT = "unknown_split"
@@ -105,6 +106,7 @@ _CODES: dict[StatusCode, tuple[ErrorKind, ...]] = {
         ErrorKind.CORRUPT_IMAGE,
         ErrorKind.TOO_LARGE,
         ErrorKind.INCOMPATIBLE_CHECKPOINTS,
+        ErrorKind.SELECTION_LEAK,
         ErrorKind.REQUEST_ID_REUSED,
     ),
     StatusCode.NOT_FOUND: (

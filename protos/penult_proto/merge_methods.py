@@ -49,6 +49,8 @@ class MergeMethod:
     """Whether the seed matters."""
     of_run: bool = False
     """Whether it merges checkpoints of one run."""
+    reads_rows: bool = False
+    """Whether it measures every network on training examples before it merges: `row_stream` says on which."""
     selects: bool = False
     """Whether it measures networks on held-out examples to choose among them."""
 
@@ -193,5 +195,31 @@ _add(
         sentence="the mean, each tensor given back the variance that its networks have",
         source="arXiv 2404.04616",
         takes_shares=True,
+    )
+)
+_add(
+    MergeMethod(
+        name="fisher",
+        sentence="the mean, entry by entry weighted by the exact diagonal of each network's Fisher information",
+        source="Matena and Raffel 2022, arXiv 2111.09832",
+        numbers={"rows": MergeNumber(default=4096.0, low=1.0, high=1e6, meaning="training examples measured on")},
+        takes_shares=True,
+        reads_rows=True,
+        is_random=True,
+    )
+)
+_add(
+    MergeMethod(
+        name="regmean",
+        sentence="each linear layer so that its outputs change least on its inputs, other tensors averaged",
+        source="Jin et al. 2023, arXiv 2212.09849",
+        numbers={
+            "rows": MergeNumber(default=256.0, low=1.0, high=1e6, meaning="training examples measured on"),
+            "alpha": MergeNumber(
+                default=0.9, low=0.0, high=1.0, meaning="factor of the inputs' products between features"
+            ),
+        },
+        reads_rows=True,
+        is_random=True,
     )
 )

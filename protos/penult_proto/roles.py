@@ -86,6 +86,7 @@ METHOD_ROLES: dict[str, dict[str, Role]] = {
         "ComputeRefits": Role.READER,
         "Evaluate": Role.RUNNER,
         "EvaluateMixtures": Role.RUNNER,
+        "SoupHeads": Role.RUNNER,
     },
     "penult.v1.RunService": {
         "GetRun": Role.READER,

@@ -9,8 +9,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from statistics import median
+
+import numpy as np
+
+from penult_kernels.linear.solve import Head
+from penult_kernels.metrics.accuracy import group_metrics
+from penult_kernels.metrics.head_scores import logits_of_heads
+from penult_kernels.weight_space.head_soups import score_soups
 
 PARENTS = {"small": (3, 2**18), "large": (10, 25 * 2**20)}
 """Networks, and entries of each (float32): 1 MiB, or 100 MiB."""
@@ -114,3 +122,40 @@ def test_a_merge_beside_one_that_loads_every_network(tmp_path, at_full_size):
         return
     assert 3 * ours[2] <= loaded[2]
     assert ours[2] <= two[2] + 64 * 2**20
+
+
+def test_a_curve_of_heads_beside_an_evaluation_for_every_point(at_full_size):
+    """101 points between two heads: two heads multiplied once and all mixtures in one product, beside 101 products."""
+    n, width, n_points = (20_000, 1_280, 101) if at_full_size else (500, 16, 11)
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((n, width), dtype=np.float32)
+    y, a = rng.integers(0, 2, (2, n))
+    g = 2 * y + a
+    ends = [Head(weight=rng.standard_normal((2, width)), bias=np.zeros(2)) for _ in range(2)]
+    t = np.linspace(0, 1, n_points)
+
+    def together() -> np.ndarray:
+        logits = np.stack(logits_of_heads(features, ends))
+        return score_soups(logits, np.stack([1 - t, t], axis=1), y, g, 4).accuracy
+
+    def one_by_one() -> np.ndarray:
+        found = []
+        for one in t:
+            weight = (1 - one) * ends[0].weight + one * ends[1].weight
+            head = Head(weight=weight, bias=(1 - one) * ends[0].bias + one * ends[1].bias)
+            found.append(group_metrics(logits_of_heads(features, [head])[0], y, g, 4).group_accuracy)
+        return np.stack(found)
+
+    seconds: dict[str, list[float]] = {"together": [], "one by one": []}
+    answers: list[np.ndarray] = []
+    for _ in range(3 if at_full_size else 1):
+        for name, work in (("together", together), ("one by one", one_by_one)):
+            started = time.process_time()
+            answers.append(work())
+            seconds[name].append(time.process_time() - started)
+    first, second, *_ = answers
+    np.testing.assert_allclose(first, second, atol=1e-3)
+    ratio = median(seconds["one by one"]) / median(seconds["together"])
+    print(f"{n_points} heads: {median(seconds['together']):.3f} s of processor together, {ratio:.1f} times as fast")
+    if at_full_size:
+        assert ratio >= 20

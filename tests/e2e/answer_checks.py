@@ -298,6 +298,11 @@ def check_EvaluateMixtures(request: Any, answer: Any, server: "FuzzedServer") ->
         check_metrics(one)
 
 
+def check_SoupHeads(request: Any, answer: Any, server: "FuzzedServer") -> None:
+    check_metrics(answer.metrics)
+    assert len(answer.leave_one_out_loss.shape) in (0, 2)
+
+
 def check_UploadFeatures(request: Any, answer: Any, server: "FuzzedServer") -> None:
     shape = request[0].header.arrays[-1].shape
     assert [answer.n_examples, answer.n_features] == list(shape)

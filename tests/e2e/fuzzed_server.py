@@ -379,6 +379,14 @@ class FuzzedServer:
                 own,
             ],
             "Refit/EvaluateMixtures": [mixtures],
+            "Refit/SoupHeads": [
+                refits_pb2.SoupHeadsRequest(heads=heads, feature_set="waders", rule=rule, **others)
+                for rule, others in (
+                    (refits_pb2.HEAD_SOUP_RULE_LEARNED, {"by_group": True}),
+                    (refits_pb2.HEAD_SOUP_RULE_MOMENTS, {"head_groups": [0, 3]}),
+                    (refits_pb2.HEAD_SOUP_RULE_GREEDY, {"margin": 0.01}),
+                )
+            ],
         }
 
     def _checkpoint_seeds(self) -> dict[str, Sequence[Any]]:

@@ -176,14 +176,15 @@ def test_refit_every_epoch(client, store, tmp_path):
 @pytest.mark.slow  # pytest -m slow tests/e2e/test_examples.py
 @pytest.mark.timeout(600)
 def test_soup(client, store):
-    lines = printed("soup.py", store, "--small", "--runs", "2", "--bn-count", "16")
+    lines = printed("soup.py", store, "--small", "--runs", "2", "--bn-count", "16", "--line", "0.5")
     names = ["run 0", "run 1", "uniform soup", "uniform soup, statistics averaged", "greedy soup"]
-    assert [line[:36].strip() for line in lines[1:7]] == [*names, "ensemble of the outputs"]
+    names.append("probe to uniform soup, t = 0.5")
+    assert [line[:36].strip() for line in lines[1:8]] == [*names, "ensemble of the outputs"]
     soups = {job.result.origin.method: job.result.checkpoint for job in client.jobs.list(kind="merge")}
     sets = client.extract(soups["greedy"], splits=["test"]).wait()
     direct = client.evaluate(soups["greedy"], sets["test"]).average_accuracy
     assert numbers(lines[5][36:])[0] == pytest.approx(direct, abs=6e-4)
-    assert [line.split(",")[0] for line in lines[7:]] == ["barrier"] * 5
+    assert [line.split(",")[0] for line in lines[8:]] == ["barrier"] * 5
 
 
 @pytest.mark.slow

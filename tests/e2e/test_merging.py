@@ -98,6 +98,21 @@ def test_a_share_of_one_is_the_parent(world):
     assert at_end.checkpoint.digest == first.digest
 
 
+def test_what_methods_measure_on_rows_is_told_and_bounded(world):
+    found = world.merged(
+        world.last, method="fisher", bn="first", rows=5, row_stream="group", attribute="ground", seed=3
+    )
+    assert (found.origin.numbers["rows"], found.origin.row_stream, found.origin.dataset) == (5, "group", "shapes")
+    assert 0 <= found.factors["plain_mean_fraction"] < 1
+    head = world.merged(world.last, method="regmean", scope="head", rows=10**5)
+    assert (head.origin.numbers["rows"], head.factors) == (72, {"tensors_averaged": 1, "tensors_solved": 1})
+    last = world.last
+    assert "row_stream has no effect" in refusal(world, last, row_stream="class")
+    assert "rows must be" in refusal(world, last, method="fisher", rows=0)
+    assert "alpha must be in 0 .. 1" in refusal(world, last, method="regmean", alpha=1.5)
+    assert "row_stream='group'" in refusal(world, last, method="fisher", bn="first", attribute="ground")
+
+
 def test_an_imported_one_is_merged_too(world):
     found = world.merged([world.last[0], world.imported], allow_datasets=True)
     assert "no common start" in found.notes[0]
@@ -175,6 +190,8 @@ def test_other_things_than_checkpoints_say_what_to_pass(world):
     assert "name its checkpoint" in refusal(world, [sets["val"].digest, world.last[0]], "unknown_checkpoint")
     mine = world.client.features.upload(np.eye(4, dtype=np.float32), [0, 1, 0, 1], name="mine")
     assert "only heads can be averaged" in refusal(world, [mine.digest, world.last[0]], "unknown_checkpoint")
+    head = world.client.refit(mine, preset="erm").digest
+    assert "a head alone" in refusal(world, [head, world.last[0]], "unknown_checkpoint")
     with pytest.raises(InvalidRequest, match=r"features\.checkpoint"):
         world.client.merge([sets["val"], world.last[0]])
     with pytest.raises(InvalidRequest, match="then takes"):
@@ -254,12 +271,17 @@ def test_a_greedy_soup_says_what_it_tried(world):
     assert {one.checkpoint for one in found.selection} == {one.digest for one in world.last}
     assert first.kept
     assert first.alone == first.score >= max(one.alone for one in others)
+    assert all(one.gain_low <= one.score - first.score + 1e-9 or one.kept for one in others)
+    assert all(0 <= one.entered <= 1 and one.gain_low <= one.gain_high for one in found.selection)
+    assert first.gain_low == first.gain_high == 0 < first.entered
     kept = [one.checkpoint for one in found.selection if one.kept]
     same = world.merged(kept, scope="full", bn="average").checkpoint.digest if len(kept) > 1 else kept[0]
     assert same == found.checkpoint.digest
     sets = world.client.extract(found.checkpoint, splits=["val"]).wait()
     best = [one.score for one in found.selection if one.kept][-1]
     assert world.client.evaluate(found.checkpoint, sets["val"]).average_accuracy == pytest.approx(best, abs=1e-12)
+    leak = {"extract": ["val", "test"], "refit": {"preset": "dfr_l2", "on": "test"}}
+    assert "too high" in refusal(world, world.last, "selection_leak", method="greedy", then=leak)
     assert "chooses nothing" in refusal(world, world.last, select={"split": "val"})
     assert "known: train" in refusal(world, world.last, "unknown_split", method="greedy", select={"split": "x"})
     assert "worst_group" in refusal(world, world.last, method="greedy", select={"metric": "f1"})

@@ -14,6 +14,7 @@ from penult_kernels.weight_space.greedy import greedy_steps
 from penult_kernels.weight_space.magnitudes import RankedMagnitude
 from penult_kernels.weight_space.piece import Asked, Piece
 from penult_kernels.weight_space.registry import RULES
+from penult_kernels.weight_space.resampled import resampled_scores
 from penult_kernels.weight_space.streaming import merged_pieces
 from penult_proto.merge_methods import METHODS
 
@@ -26,9 +27,10 @@ NUMBERS = {
     "dare": {"density": 0.5, "scale": 1.0},
     "breadcrumbs": {"smallest": 0.6, "largest": 0.05, "scale": 0.3},
     "slerp": {"t": 0.3, "per_tensor": 0.0},
+    "regmean": {"alpha": 0.9},
 }
 COUNTS = {"wise": 1, "slerp": 2}
-AVERAGES = ("uniform", "trajectory", "greedy", "variance_corrected", "slerp")
+AVERAGES = ("uniform", "trajectory", "greedy", "variance_corrected", "slerp", "fisher", "regmean")
 """Rules that need no base."""
 
 
@@ -50,6 +52,8 @@ def merged(
     to = xp.array if xp else np.asarray
     names = ids or tuple(f"{index:02d}" for index in range(len(parents)))
     numbers = asked.pop("numbers", NUMBERS.get(method, {}))
+    importance = asked.pop("importance", [fisher_of(index) for index in range(len(parents))])
+    asked.setdefault("grams", lambda name, index: gram_of(name, index, to))
     rule = RULES[method](Asked(ids=names, numbers=numbers, **asked))
 
     def pieces(name: str):
@@ -63,12 +67,27 @@ def merged(
                 size=flat[0].size,
                 parents=[to(one[part]) for one in flat],
                 base=None if start is None else to(start[part]),
+                importance=[to(one[name].reshape(-1)[part]) for one in importance] if method == "fisher" else (),
             )
 
     found: dict[str, list] = {name: [] for name in SHAPES}
     for piece, values in merged_pieces(rule, sorted(SHAPES), pieces):
         found[piece.name].append(to_host(values))
     return {name: np.concatenate(parts).reshape(SHAPES[name]) for name, parts in found.items()}, rule.factors()
+
+
+def fisher_of(index: int) -> dict:
+    rng = np.random.default_rng(100 + index)
+    return {name: rng.random(shape).astype(np.float32) ** 4 for name, shape in SHAPES.items()}
+
+
+def inputs_of(index: int) -> np.ndarray:
+    return np.random.default_rng(200 + index).standard_normal((30, 9))
+
+
+def gram_of(name: str, index: int, to):
+    """Of the one layer that is linear."""
+    return to(inputs_of(index).T @ inputs_of(index)) if name == "blocks.0.conv.weight" else None
 
 
 def flat(state: dict) -> np.ndarray:
@@ -251,6 +270,52 @@ def test_the_variance_of_independent_networks_comes_back():
     assert merged("variance_corrected", None, alike)[1]["factor_most"] == pytest.approx(1, abs=0.02)
 
 
+def test_fisher_is_the_weighted_mean_and_the_plain_one_where_nothing_matters():
+    _, parents = networks(3)
+    importance = [fisher_of(index) for index in range(3)]
+    for one in importance:
+        one["stem.weight"][:4] = 0
+    found, factors = merged("fisher", None, parents, importance=importance, shares=(0.5, 0.2, 0.3))
+    weight = np.stack([flat(one) / np.linalg.norm(flat(one)) for one in importance])
+    weight *= np.array([0.5, 0.2, 0.3])[:, None]
+    theta = np.stack([flat(one) for one in parents])
+    expected = (weight * theta).sum(0) / np.where(weight.sum(0) > 0, weight.sum(0), 1)
+    plain = weight.sum(0) == 0
+    expected[plain] = np.array([0.5, 0.2, 0.3]) @ theta[:, plain]
+    np.testing.assert_allclose(flat(found), expected, rtol=1e-12)
+    assert factors["plain_mean_fraction"] == pytest.approx(plain.mean()) == pytest.approx(4 / len(plain))
+    with pytest.raises(ValueError, match="importance of 0 networks of 3"):
+        merged("fisher", None, parents, importance=[])
+
+
+def test_regmean_is_least_squares_on_the_rows_that_each_layer_read():
+    _, parents = networks(3, spread=2.0)
+    name = "blocks.0.conv.weight"
+    found, factors = merged("regmean", None, parents, numbers={"alpha": 1.0}, step=50)
+    rows = np.concatenate([inputs_of(index) for index in range(3)])
+    outputs = np.concatenate([inputs_of(index) @ one[name].T.astype(np.float64) for index, one in enumerate(parents)])
+    expected = np.linalg.lstsq(rows, outputs, rcond=None)[0].T
+    np.testing.assert_allclose(found[name], expected, rtol=1e-4, atol=1e-5)
+    others = [one for one in SHAPES if one != name]
+    for other in others:
+        np.testing.assert_allclose(found[other], np.mean([one[other] for one in parents], axis=0, dtype=np.float64))
+    assert factors == {"tensors_solved": 1.0, "tensors_averaged": len(others)}
+
+
+def test_regmean_of_equal_rows_is_the_mean_and_of_none_too():
+    _, parents = networks(3)
+    name = "blocks.0.conv.weight"
+    mean = np.mean([one[name] for one in parents], axis=0, dtype=np.float64)
+    for gram in (inputs_of(0).T @ inputs_of(0), np.zeros((9, 9)), np.eye(9)):
+        found, _ = merged("regmean", None, parents, grams=lambda one, _, gram=gram: gram if one == name else None)
+        np.testing.assert_allclose(found[name], mean, rtol=1e-9)
+    few = inputs_of(0)[:3]  # fewer rows than columns: the plain mean where no row looks
+    found, _ = merged("regmean", None, parents, grams=lambda one, _: few.T @ few if one == name else None)
+    np.testing.assert_allclose(found[name], mean, rtol=1e-6)
+    with pytest.raises(ValueError, match="needs the Gram"):
+        merged("regmean", None, parents, grams=None)
+
+
 @pytest.mark.parametrize("method", RULES)
 def test_a_merge_of_equal_networks_is_the_network(method: str):
     _, (one,) = networks(1)
@@ -265,7 +330,7 @@ def test_where_tensors_are_cut_changes_rounding_at_most(method: str):
     base, parents = networks(COUNTS.get(method, 3))
     whole, _ = merged(method, needs(method, base), parents, step=10**6)
     cut, _ = merged(method, needs(method, base), parents, step=7)
-    exact = method not in ("model_stock", "slerp", "variance_corrected")
+    exact = method not in ("model_stock", "slerp", "variance_corrected", "fisher", "regmean")
     np.testing.assert_allclose(flat(cut), flat(whole), rtol=0 if exact else 1e-12, atol=0)
 
 
@@ -346,3 +411,21 @@ def test_a_greedy_soup_keeps_what_raises_its_score():
     ]
     with pytest.raises(ValueError, match="at least one"):
         greedy_steps(0, lambda members: 0.0)
+
+
+def test_scores_of_rows_drawn_again_spread_as_they_should(rng: np.random.Generator):
+    labels = np.repeat([0, 1], [40, 160])
+    values = (rng.random((2, 200)) < np.where(labels == 0, 0.6, 0.9)).astype(np.float64)
+    means = np.stack([values[:, labels == one].mean(axis=1) for one in (0, 1)])
+    mean = resampled_scores(values, labels, "mean", n_resamples=4000)
+    rows = resampled_scores(values, labels, "rows", n_resamples=4000)
+    np.testing.assert_allclose(mean.mean(axis=0), means.mean(axis=0), atol=0.005)
+    np.testing.assert_allclose(rows.mean(axis=0), values.mean(axis=1), atol=0.005)
+    variance = sum(p * (1 - p) / n for p, n in zip(means[:, 0], (40, 160), strict=True)) / 4
+    assert mean[:, 0].std() == pytest.approx(math.sqrt(variance), rel=0.1)
+    worst = resampled_scores(values, labels, "worst", n_resamples=400)
+    assert (worst <= resampled_scores(values, labels, "mean", n_resamples=400)).all()
+    same = resampled_scores(values[[0, 0]], labels, "worst")
+    assert np.array_equal(same[:, 0], same[:, 1])  # paired
+    with pytest.raises(ValueError, match="labels"):
+        resampled_scores(values, labels[1:], "mean")

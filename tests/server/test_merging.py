@@ -1,5 +1,10 @@
 """Merges from file to file, and running statistics: against torch, and what holds at every slice."""
 
+import errno
+import os
+import signal
+import subprocess
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -30,7 +35,7 @@ from penult_server.stores.checkpoints import (
     read_state,
     write_checkpoint,
 )
-from penult_server.stores.writing.weights import digest_of_weights, header_of
+from penult_server.stores.writing.weights import WeightsWriter, digest_of_weights, header_of
 
 CPU = torch.device("cpu")
 FACTS = {
@@ -247,6 +252,72 @@ def test_until_it_is_done_there_is_a_staged_folder_alone(trained):
         with pytest.raises(KeyboardInterrupt):
             store_merge(root, asked, None, lambda *_: ({}, ()), device=CPU, told=told(merging=merging))
         assert {one.name for one in (root / "checkpoints").iterdir()} == before
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from penult_proto.safetensors import WEIGHTS_FILE
+from penult_server.merging.streamed import MergePlan, stream
+from penult_server.merging.tensors import merged_tensors
+from penult_server.stores.checkpoints import FOLDER, checkpoint_directory, read_manifest
+from penult_server.stores.places.opening import store_of
+from penult_server.stores.writing.weights import header_of
+
+root, last, *parents = sys.argv[1:]
+first = read_manifest(Path(root), parents[0])
+header = header_of(checkpoint_directory(Path(root), parents[0]) / WEIGHTS_FILE)
+left = [int(last)]
+
+def beat(_):
+    left[0] -= 1
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+plan = MergePlan(method="uniform", parents=tuple(parents), shares=(), numbers={}, seed=0, base="", rest=parents[0],
+                 merged=tuple(merged_tensors(header, first, "full")))
+attempt = store_of(Path(root)).attempt(FOLDER)
+stream(Path(root), plan, attempt.directory / WEIGHTS_FILE, beat=beat, step=64)
+"""
+
+
+def test_a_process_that_is_killed_leaves_a_staged_folder_alone(tmp_path):
+    root = tmp_path / "store"
+    parents = [toy(root, seed).digest for seed in (1, 2)]
+    seen: list[float] = []
+    whole = merged(root, plan(root, parents), tmp_path, beat=seen.append, step=64)
+    assert len(seen) > 8
+    for last in (1, len(seen) // 2, len(seen)):
+        done = subprocess.run([sys.executable, "-c", KILLED, str(root), str(last), *parents], check=False)
+        assert done.returncode == -signal.SIGKILL
+        left = {one.name for one in (root / "checkpoints").iterdir()} - set(parents)
+        assert left
+        assert all(one.startswith(".") for one in left)
+    again = merged(root, plan(root, parents), tmp_path, step=64)
+    assert all(np.array_equal(again[name], value) for name, value in whole.items())
+
+
+@pytest.mark.parametrize("where", ["at its length", "at a slice"])
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, monkeypatch, where):
+    root = tmp_path / "store"
+    parents = [toy(root, seed).digest for seed in (1, 2)]
+    write, count = WeightsWriter.write, [0]
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    def at_third(*given: object) -> None:
+        count[0] += 1
+        (full if count[0] == 3 else write)(*given)
+
+    if where == "at its length":
+        monkeypatch.setattr(os, "posix_fallocate", full)
+    else:
+        monkeypatch.setattr(WeightsWriter, "write", at_third)
+    with pytest.raises(OSError, match="no space") as caught:
+        store_merge(root, plan(root, parents), None, lambda *_: ({}, ()), device=CPU, told=told())
+    assert caught.value.errno == errno.ENOSPC
+    assert {one.name for one in (root / "checkpoints").iterdir()} == set(parents)
 
 
 def test_statistics_of_the_network_that_was_trained_are_measured_without_dropout(trained):

@@ -21,6 +21,7 @@ from penult.cli.stored.results import RESULTS
 from penult.cli.stored.runs import RUNS
 from penult.cli.wording import in_options
 from penult.cli.work.finetune import extract, finetune
+from penult.cli.work.merge import merge
 from penult.cli.work.sweep import sweep
 from penult.errors import PenultError
 
@@ -53,7 +54,7 @@ def store() -> None:
 
 
 COLLECTIONS = (DATASETS, RUNS, CHECKPOINTS, FEATURES, GROUPINGS, RESULTS, JOBS)
-WORK = (finetune, sweep, extract)
+WORK = (finetune, sweep, extract, merge)
 for command in (
     *(*WORK, *questions.COMMANDS, *finding.COMMANDS, *exporting.COMMANDS, *published.COMMANDS),
     *(*deleting.COMMANDS, *looking.COMMANDS, *setting_up.COMMANDS),

@@ -24,6 +24,11 @@ class MergeStep(Shown):
     high: float
     """95 % interval of `score` where that is the worst group's accuracy; else NaN. What is kept within it is kept by a
     few rows: `margin` of ``select=`` asks for more."""
+    gain_low: float
+    gain_high: float
+    """95 % interval of what the score gains over the best soup before, over rows drawn again within their groups."""
+    entered: float
+    """Fraction of these draws in which it would have been taken in; for the first, be the best alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,8 @@ class MergeOrigin(Shown):
     bn_batch_size: int
     bn_examples: int
     """Training examples that running statistics were measured on; 0 where they were not."""
+    row_stream: BatchNormStream | None
+    """Which training examples a method measured every network on; how many is the number "rows"."""
     dataset: str
     """Dataset of those examples; empty where nothing was measured."""
     seed: int | None

@@ -22,19 +22,25 @@ def merge_origin(message: merges_pb2.MergeOrigin) -> MergeOrigin:
         bn_stream=name_or(merges_pb2.BatchNormStream, how.stream, "natural") if how.stream else None,
         bn_batch_size=how.batch_size,
         bn_examples=message.batch_norm_examples,
+        row_stream=name_or(merges_pb2.BatchNormStream, spec.row_stream, "natural") if spec.row_stream else None,
         dataset=spec.dataset,
         seed=spec.seed if spec.HasField("seed") else None,
         factors=dict(sorted(message.factors.items())),
-        steps=tuple(
-            MergeStep(
-                checkpoint=one.checkpoint,
-                alone=one.alone,
-                score=one.score,
-                kept=one.kept,
-                low=one.low,
-                high=one.high,
-            )
-            for one in message.steps
-        ),
+        steps=tuple(decode_step(one) for one in message.steps),
         version=message.version,
+    )
+
+
+def decode_step(one: merges_pb2.MergeStep) -> MergeStep:
+    """One network that was tried."""
+    return MergeStep(
+        checkpoint=one.checkpoint,
+        alone=one.alone,
+        score=one.score,
+        kept=one.kept,
+        low=one.low,
+        high=one.high,
+        gain_low=one.gain_low,
+        gain_high=one.gain_high,
+        entered=one.entered,
     )

@@ -1,6 +1,6 @@
 """What a merging rule sees: consecutive entries of one tensor, of every network; and what a rule is."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -53,6 +53,9 @@ class Asked:
     numbers: Mapping[str, float] = field(default_factory=dict[str, float])
     """The rule's own."""
     seed: int = 0
+    grams: Callable[[str, int], Array | None] | None = None
+    """From the name of a tensor (out, D) and the index of a network to X^T X (D, D) of the rows X that its layer read;
+    None for a tensor of another sort. Asked again at each use: a matrix may be larger than what is held."""
 
 
 class Rule(Protocol):

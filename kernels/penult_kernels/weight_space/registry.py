@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 
 from penult_kernels.weight_space.methods.breadcrumbs import Breadcrumbs
 from penult_kernels.weight_space.methods.dare import Dare
+from penult_kernels.weight_space.methods.fisher import Fisher
 from penult_kernels.weight_space.methods.model_stock import ModelStock
+from penult_kernels.weight_space.methods.regmean import RegMean
 from penult_kernels.weight_space.methods.slerp import Slerp
 from penult_kernels.weight_space.methods.task_arithmetic import TaskArithmetic
 from penult_kernels.weight_space.methods.ties import Ties
@@ -30,5 +32,7 @@ RULES: Mapping[str, Callable[[Asked], Rule]] = {
     "model_stock": ModelStock,
     "slerp": Slerp,
     "variance_corrected": VarianceCorrected,
+    "fisher": Fisher,
+    "regmean": RegMean,
 }
 """What makes the rule of each name; a greedy soup is the mean of those that `greedy` chooses."""

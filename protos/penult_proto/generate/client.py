@@ -48,6 +48,7 @@ CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
     "GridName": tuple(GRID),
     "GroupSource": pb.GroupSource,
     "HeadChoice": pb.HeadKind,
+    "HeadSoupRule": pb.HeadSoupRule,
     "ImbalanceInference": spectra_pb2.ImbalanceInference,
     "Intercept": pb.Intercept,
     "JobState": jobs_pb2.JobState,

@@ -232,6 +232,7 @@ class MergeSpec(google.protobuf.message.Message):
     ALLOW_EXTRAPOLATION_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
     SELECT_FIELD_NUMBER: builtins.int
+    ROW_STREAM_FIELD_NUMBER: builtins.int
     REST_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
     method: builtins.str
@@ -248,7 +249,9 @@ class MergeSpec(google.protobuf.message.Message):
     allow_extrapolation: builtins.bool
     """Shares may be negative, need not sum to 1, and a place on a line may lie beyond its ends."""
     seed: builtins.int
-    """Seed of methods that draw."""
+    """Seed of methods that draw, or measure on drawn examples."""
+    row_stream: Global___BatchNormStream.ValueType
+    """Which training examples a method measures networks on, an error with others; natural when left out."""
     rest: builtins.str
     """Filled in by the server: the checkpoint whose tensors are those that are not merged."""
     @property
@@ -287,11 +290,12 @@ class MergeSpec(google.protobuf.message.Message):
         allow_extrapolation: builtins.bool = ...,
         seed: builtins.int | None = ...,
         select: Global___MergeSelect | None = ...,
+        row_stream: Global___BatchNormStream.ValueType = ...,
         rest: builtins.str = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_seed", b"_seed", "batch_norm", b"batch_norm", "seed", b"seed", "select", b"select"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "allow_datasets", b"allow_datasets", "allow_extrapolation", b"allow_extrapolation", "attribute", b"attribute", "base", b"base", "batch_norm", b"batch_norm", "blocks", b"blocks", "dataset", b"dataset", "method", b"method", "notes", b"notes", "numbers", b"numbers", "parents", b"parents", "rest", b"rest", "scope", b"scope", "seed", b"seed", "select", b"select"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_seed", b"_seed", "allow_datasets", b"allow_datasets", "allow_extrapolation", b"allow_extrapolation", "attribute", b"attribute", "base", b"base", "batch_norm", b"batch_norm", "blocks", b"blocks", "dataset", b"dataset", "method", b"method", "notes", b"notes", "numbers", b"numbers", "parents", b"parents", "rest", b"rest", "row_stream", b"row_stream", "scope", b"scope", "seed", b"seed", "select", b"select"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_seed", b"_seed"]) -> typing.Literal["seed"] | None: ...
 
 Global___MergeSpec: typing_extensions.TypeAlias = MergeSpec
@@ -308,6 +312,9 @@ class MergeStep(google.protobuf.message.Message):
     KEPT_FIELD_NUMBER: builtins.int
     LOW_FIELD_NUMBER: builtins.int
     HIGH_FIELD_NUMBER: builtins.int
+    GAIN_LOW_FIELD_NUMBER: builtins.int
+    GAIN_HIGH_FIELD_NUMBER: builtins.int
+    ENTERED_FIELD_NUMBER: builtins.int
     checkpoint: builtins.str
     alone: builtins.float
     """Its own score, and that of the mean with it; of "loss" its negative."""
@@ -316,6 +323,12 @@ class MergeStep(google.protobuf.message.Message):
     low: builtins.float
     """95 % interval of `score` where that is an accuracy of the worst group (Wilson); else NaN."""
     high: builtins.float
+    gain_low: builtins.float
+    """95 % interval of what the score gains over the best soup before, over rows drawn again within their groups; and the
+    fraction of the draws in which the network would have been taken in: for the first, be the best alone.
+    """
+    gain_high: builtins.float
+    entered: builtins.float
     def __init__(
         self,
         *,
@@ -325,8 +338,11 @@ class MergeStep(google.protobuf.message.Message):
         kept: builtins.bool = ...,
         low: builtins.float = ...,
         high: builtins.float = ...,
+        gain_low: builtins.float = ...,
+        gain_high: builtins.float = ...,
+        entered: builtins.float = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["alone", b"alone", "checkpoint", b"checkpoint", "high", b"high", "kept", b"kept", "low", b"low", "score", b"score"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alone", b"alone", "checkpoint", b"checkpoint", "entered", b"entered", "gain_high", b"gain_high", "gain_low", b"gain_low", "high", b"high", "kept", b"kept", "low", b"low", "score", b"score"]) -> None: ...
 
 Global___MergeStep: typing_extensions.TypeAlias = MergeStep
 

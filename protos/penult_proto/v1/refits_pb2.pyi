@@ -427,6 +427,40 @@ SELECT_FINAL_REFIT: SelectFinal.ValueType  # 2
 """The values that won, fitted again on all rows with the request's own repeats and scaling."""
 Global___SelectFinal: typing_extensions.TypeAlias = SelectFinal
 
+class _HeadSoupRule:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _HeadSoupRuleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_HeadSoupRule.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    HEAD_SOUP_RULE_UNSPECIFIED: _HeadSoupRule.ValueType  # 0
+    """uniform"""
+    HEAD_SOUP_RULE_UNIFORM: _HeadSoupRule.ValueType  # 1
+    HEAD_SOUP_RULE_LEARNED: _HeadSoupRule.ValueType  # 2
+    """Shares on the simplex of the least cross-entropy on the set."""
+    HEAD_SOUP_RULE_GREEDY: _HeadSoupRule.ValueType  # 3
+    """The mean of those that raise the worst group's accuracy on the set, from the best on."""
+    HEAD_SOUP_RULE_FISHER: _HeadSoupRule.ValueType  # 4
+    """Entry by entry, weighted by the exact Fisher information on the set."""
+    HEAD_SOUP_RULE_MOMENTS: _HeadSoupRule.ValueType  # 5
+    """The head whose logits differ least from each head's on the rows of a group of its own."""
+
+class HeadSoupRule(_HeadSoupRule, metaclass=_HeadSoupRuleEnumTypeWrapper):
+    """How one head is made of several."""
+
+HEAD_SOUP_RULE_UNSPECIFIED: HeadSoupRule.ValueType  # 0
+"""uniform"""
+HEAD_SOUP_RULE_UNIFORM: HeadSoupRule.ValueType  # 1
+HEAD_SOUP_RULE_LEARNED: HeadSoupRule.ValueType  # 2
+"""Shares on the simplex of the least cross-entropy on the set."""
+HEAD_SOUP_RULE_GREEDY: HeadSoupRule.ValueType  # 3
+"""The mean of those that raise the worst group's accuracy on the set, from the best on."""
+HEAD_SOUP_RULE_FISHER: HeadSoupRule.ValueType  # 4
+"""Entry by entry, weighted by the exact Fisher information on the set."""
+HEAD_SOUP_RULE_MOMENTS: HeadSoupRule.ValueType  # 5
+"""The head whose logits differ least from each head's on the rows of a group of its own."""
+Global___HeadSoupRule: typing_extensions.TypeAlias = HeadSoupRule
+
 @typing.final
 class Scaling(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -1398,3 +1432,161 @@ class EvaluateMixturesResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["metrics", b"metrics", "notes", b"notes"]) -> None: ...
 
 Global___EvaluateMixturesResponse: typing_extensions.TypeAlias = EvaluateMixturesResponse
+
+@typing.final
+class SoupHeadsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class ClassMapEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    HEADS_FIELD_NUMBER: builtins.int
+    FEATURE_SET_FIELD_NUMBER: builtins.int
+    RULE_FIELD_NUMBER: builtins.int
+    BY_GROUP_FIELD_NUMBER: builtins.int
+    MARGIN_FIELD_NUMBER: builtins.int
+    HEAD_GROUPS_FIELD_NUMBER: builtins.int
+    ACROSS_CHECKPOINTS_FIELD_NUMBER: builtins.int
+    CLASS_MAP_FIELD_NUMBER: builtins.int
+    feature_set: builtins.str
+    rule: Global___HeadSoupRule.ValueType
+    by_group: builtins.bool
+    """With LEARNED each group weighs as much as another, instead of each row."""
+    margin: builtins.float
+    """With GREEDY: by how much more than the best so far a soup must score; at least 0."""
+    across_checkpoints: builtins.bool
+    @property
+    def heads(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___HeadReference]: ...
+    @property
+    def head_groups(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """For MOMENTS: for every head the index of the group on whose rows it was fitted."""
+
+    @property
+    def class_map(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """As EvaluateMixturesRequest.class_map."""
+
+    def __init__(
+        self,
+        *,
+        heads: collections.abc.Iterable[Global___HeadReference] | None = ...,
+        feature_set: builtins.str = ...,
+        rule: Global___HeadSoupRule.ValueType = ...,
+        by_group: builtins.bool = ...,
+        margin: builtins.float = ...,
+        head_groups: collections.abc.Iterable[builtins.int] | None = ...,
+        across_checkpoints: builtins.bool = ...,
+        class_map: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["across_checkpoints", b"across_checkpoints", "by_group", b"by_group", "class_map", b"class_map", "feature_set", b"feature_set", "head_groups", b"head_groups", "heads", b"heads", "margin", b"margin", "rule", b"rule"]) -> None: ...
+
+Global___SoupHeadsRequest: typing_extensions.TypeAlias = SoupHeadsRequest
+
+@typing.final
+class HeadStep(google.protobuf.message.Message):
+    """One head that a greedy soup has tried."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEAD_FIELD_NUMBER: builtins.int
+    ALONE_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    KEPT_FIELD_NUMBER: builtins.int
+    head: builtins.int
+    """Its place in the request."""
+    alone: builtins.float
+    score: builtins.float
+    kept: builtins.bool
+    def __init__(
+        self,
+        *,
+        head: builtins.int = ...,
+        alone: builtins.float = ...,
+        score: builtins.float = ...,
+        kept: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["alone", b"alone", "head", b"head", "kept", b"kept", "score", b"score"]) -> None: ...
+
+Global___HeadStep: typing_extensions.TypeAlias = HeadStep
+
+@typing.final
+class HeadSoup(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RULE_FIELD_NUMBER: builtins.int
+    HEAD_FIELD_NUMBER: builtins.int
+    SHARES_FIELD_NUMBER: builtins.int
+    LOSS_FIELD_NUMBER: builtins.int
+    GAP_FIELD_NUMBER: builtins.int
+    CONVERGED_FIELD_NUMBER: builtins.int
+    METRICS_FIELD_NUMBER: builtins.int
+    SHAPLEY_FIELD_NUMBER: builtins.int
+    LEAVE_ONE_OUT_LOSS_FIELD_NUMBER: builtins.int
+    LEAVE_ONE_OUT_ACCURACY_FIELD_NUMBER: builtins.int
+    STEPS_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
+    rule: Global___HeadSoupRule.ValueType
+    loss: builtins.float
+    """What LEARNED minimised: weighted cross-entropy in nats, and that of the best shares is at least loss - gap."""
+    gap: builtins.float
+    converged: builtins.bool
+    @property
+    def head(self) -> Global___Head:
+        """Its classes in the order of the set."""
+
+    @property
+    def shares(self) -> penult_proto.v1.arrays_pb2.Array:
+        """(H,) float64; absent where a rule weighs each entry by itself."""
+
+    @property
+    def metrics(self) -> penult_proto.v1.groups_pb2.Metrics:
+        """The soup's, on the set."""
+
+    @property
+    def shapley(self) -> penult_proto.v1.arrays_pb2.Array:
+        """(H, G) nats: Shapley shares of the heads in what their uniform soup gains over equal odds for each group, exact; absent
+        for more than 12 heads. NaN for groups without rows.
+        """
+
+    @property
+    def leave_one_out_loss(self) -> penult_proto.v1.arrays_pb2.Array:
+        """(H, G): by how much the loss rises, and the accuracy falls, when the uniform soup of all is left by one; absent for one."""
+
+    @property
+    def leave_one_out_accuracy(self) -> penult_proto.v1.arrays_pb2.Array: ...
+    @property
+    def steps(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___HeadStep]: ...
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    def __init__(
+        self,
+        *,
+        rule: Global___HeadSoupRule.ValueType = ...,
+        head: Global___Head | None = ...,
+        shares: penult_proto.v1.arrays_pb2.Array | None = ...,
+        loss: builtins.float = ...,
+        gap: builtins.float = ...,
+        converged: builtins.bool = ...,
+        metrics: penult_proto.v1.groups_pb2.Metrics | None = ...,
+        shapley: penult_proto.v1.arrays_pb2.Array | None = ...,
+        leave_one_out_loss: penult_proto.v1.arrays_pb2.Array | None = ...,
+        leave_one_out_accuracy: penult_proto.v1.arrays_pb2.Array | None = ...,
+        steps: collections.abc.Iterable[Global___HeadStep] | None = ...,
+        notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["head", b"head", "leave_one_out_accuracy", b"leave_one_out_accuracy", "leave_one_out_loss", b"leave_one_out_loss", "metrics", b"metrics", "shapley", b"shapley", "shares", b"shares"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["converged", b"converged", "gap", b"gap", "head", b"head", "leave_one_out_accuracy", b"leave_one_out_accuracy", "leave_one_out_loss", b"leave_one_out_loss", "loss", b"loss", "metrics", b"metrics", "notes", b"notes", "rule", b"rule", "shapley", b"shapley", "shares", b"shares", "steps", b"steps"]) -> None: ...
+
+Global___HeadSoup: typing_extensions.TypeAlias = HeadSoup

@@ -50,6 +50,11 @@ class RefitServiceStub(object):
                 request_serializer=penult__proto_dot_v1_dot_refits__pb2.EvaluateMixturesRequest.SerializeToString,
                 response_deserializer=penult__proto_dot_v1_dot_refits__pb2.EvaluateMixturesResponse.FromString,
                 _registered_method=True)
+        self.SoupHeads = channel.unary_unary(
+                '/penult.v1.RefitService/SoupHeads',
+                request_serializer=penult__proto_dot_v1_dot_refits__pb2.SoupHeadsRequest.SerializeToString,
+                response_deserializer=penult__proto_dot_v1_dot_refits__pb2.HeadSoup.FromString,
+                _registered_method=True)
 
 
 class RefitServiceServicer(object):
@@ -74,6 +79,12 @@ class RefitServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SoupHeads(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RefitServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -91,6 +102,11 @@ def add_RefitServiceServicer_to_server(servicer, server):
                     servicer.EvaluateMixtures,
                     request_deserializer=penult__proto_dot_v1_dot_refits__pb2.EvaluateMixturesRequest.FromString,
                     response_serializer=penult__proto_dot_v1_dot_refits__pb2.EvaluateMixturesResponse.SerializeToString,
+            ),
+            'SoupHeads': grpc.unary_unary_rpc_method_handler(
+                    servicer.SoupHeads,
+                    request_deserializer=penult__proto_dot_v1_dot_refits__pb2.SoupHeadsRequest.FromString,
+                    response_serializer=penult__proto_dot_v1_dot_refits__pb2.HeadSoup.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -174,6 +190,33 @@ class RefitService(object):
             '/penult.v1.RefitService/EvaluateMixtures',
             penult__proto_dot_v1_dot_refits__pb2.EvaluateMixturesRequest.SerializeToString,
             penult__proto_dot_v1_dot_refits__pb2.EvaluateMixturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SoupHeads(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/penult.v1.RefitService/SoupHeads',
+            penult__proto_dot_v1_dot_refits__pb2.SoupHeadsRequest.SerializeToString,
+            penult__proto_dot_v1_dot_refits__pb2.HeadSoup.FromString,
             options,
             channel_credentials,
             insecure,

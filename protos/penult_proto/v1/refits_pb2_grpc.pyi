@@ -83,7 +83,23 @@ _RefitServiceEvaluateMixturesType = typing_extensions.TypeVar(
     ],
 )
 
-class RefitServiceStub(typing.Generic[_RefitServiceComputeRefitsType, _RefitServiceEvaluateType, _RefitServiceEvaluateMixturesType]):
+_RefitServiceSoupHeadsType = typing_extensions.TypeVar(
+    '_RefitServiceSoupHeadsType',
+    grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.refits_pb2.SoupHeadsRequest,
+        penult_proto.v1.refits_pb2.HeadSoup,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.refits_pb2.SoupHeadsRequest,
+        penult_proto.v1.refits_pb2.HeadSoup,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        penult_proto.v1.refits_pb2.SoupHeadsRequest,
+        penult_proto.v1.refits_pb2.HeadSoup,
+    ],
+)
+
+class RefitServiceStub(typing.Generic[_RefitServiceComputeRefitsType, _RefitServiceEvaluateType, _RefitServiceEvaluateMixturesType, _RefitServiceSoupHeadsType]):
     @typing.overload
     def __init__(self: RefitServiceStub[
         grpc.UnaryStreamMultiCallable[
@@ -97,6 +113,10 @@ class RefitServiceStub(typing.Generic[_RefitServiceComputeRefitsType, _RefitServ
         grpc.UnaryUnaryMultiCallable[
             penult_proto.v1.refits_pb2.EvaluateMixturesRequest,
             penult_proto.v1.refits_pb2.EvaluateMixturesResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            penult_proto.v1.refits_pb2.SoupHeadsRequest,
+            penult_proto.v1.refits_pb2.HeadSoup,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -114,6 +134,10 @@ class RefitServiceStub(typing.Generic[_RefitServiceComputeRefitsType, _RefitServ
             penult_proto.v1.refits_pb2.EvaluateMixturesRequest,
             penult_proto.v1.refits_pb2.EvaluateMixturesResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            penult_proto.v1.refits_pb2.SoupHeadsRequest,
+            penult_proto.v1.refits_pb2.HeadSoup,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     ComputeRefits: _RefitServiceComputeRefitsType
@@ -122,6 +146,8 @@ class RefitServiceStub(typing.Generic[_RefitServiceComputeRefitsType, _RefitServ
     Evaluate: _RefitServiceEvaluateType
 
     EvaluateMixtures: _RefitServiceEvaluateMixturesType
+
+    SoupHeads: _RefitServiceSoupHeadsType
 
 RefitServiceAsyncStub: typing_extensions.TypeAlias = RefitServiceStub[
     grpc.aio.UnaryStreamMultiCallable[
@@ -135,6 +161,10 @@ RefitServiceAsyncStub: typing_extensions.TypeAlias = RefitServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         penult_proto.v1.refits_pb2.EvaluateMixturesRequest,
         penult_proto.v1.refits_pb2.EvaluateMixturesResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        penult_proto.v1.refits_pb2.SoupHeadsRequest,
+        penult_proto.v1.refits_pb2.HeadSoup,
     ],
 ]
 
@@ -160,5 +190,12 @@ class RefitServiceServicer(metaclass=abc.ABCMeta):
         request: penult_proto.v1.refits_pb2.EvaluateMixturesRequest,
         context: _ServicerContext,
     ) -> typing.Union[penult_proto.v1.refits_pb2.EvaluateMixturesResponse, collections.abc.Awaitable[penult_proto.v1.refits_pb2.EvaluateMixturesResponse]]: ...
+
+    @abc.abstractmethod
+    def SoupHeads(
+        self,
+        request: penult_proto.v1.refits_pb2.SoupHeadsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[penult_proto.v1.refits_pb2.HeadSoup, collections.abc.Awaitable[penult_proto.v1.refits_pb2.HeadSoup]]: ...
 
 def add_RefitServiceServicer_to_server(servicer: RefitServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

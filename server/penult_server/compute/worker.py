@@ -43,6 +43,7 @@ from penult_server.compute.groupings import transfer as grouping_transfer
 from penult_server.compute.groupings.discover import assign, discover
 from penult_server.compute.groupings.inputs import Access
 from penult_server.compute.groupings.scoring import score
+from penult_server.compute.head_soups.answer import soup_heads
 from penult_server.compute.memory import available_bytes, give_back, give_back_much, used_bytes
 from penult_server.compute.neighbours.answers.duplicates import find_duplicates
 from penult_server.compute.neighbours.answers.evaluation import evaluate_neighbours
@@ -186,6 +187,9 @@ class Worker(
         return self._on_device(
             context, lambda check, progress: evaluate_mixtures(request, self._material, check, progress)
         )
+
+    def SoupHeads(self, request: refits_pb2.SoupHeadsRequest, context: Context) -> refits_pb2.HeadSoup:
+        return self._on_device(context, lambda check, progress: soup_heads(request, self._material, check, progress))
 
     def UploadFeatures(
         self, request_iterator: Iterator[features_pb2.UploadFeaturesRequest], context: Context

@@ -19,6 +19,7 @@ from penult_server.datasets.catalog import open_dataset
 from penult_server.datasets.stored import check_files
 from penult_server.jobs.channel import Reports
 from penult_server.jobs.greedy_work import chosen
+from penult_server.jobs.measured_work import parents_measured
 from penult_server.jobs.ranks import choose_device
 from penult_server.machine.allocator import keep_freed_memory
 from penult_server.merging.batchnorm import Stream
@@ -55,14 +56,15 @@ def merge_job(order: JobOrder, spec: merges_pb2.MergeSpec, channel: Reports) -> 
         notes = (*notes_from_proto(spec.notes), *_statistics_notes(spec, streamed, n_examples))
         return MessageToDict(made[-1]), notes
 
-    manifest = store_merge(
-        root,
-        plan,
-        measured,
-        described,
-        device=choose_device(order.device),
-        told=Told(merging=merging, measuring=measuring),
-    )
+    with parents_measured(order, spec, plan, channel) as complete:
+        manifest = store_merge(
+            root,
+            complete,
+            measured,
+            described,
+            device=choose_device(order.device),
+            told=Told(merging=merging, measuring=measuring),
+        )
     return jobs_pb2.JobResult(checkpoint=checkpoint_to_proto(manifest), merge=made[-1])
 
 

@@ -15,7 +15,9 @@ AnyArray = NDArray[Any]
 
 
 class ParentWeights:
-    """An open file of weights. What `read` returns is overwritten by the next call.
+    """An open file of weights. What `read` returns is overwritten by the call after the next one.
+
+    One call at a time, from any thread: so a slice is read, and counted into the digest, while the last one is used.
 
     Raises ServiceError: UNKNOWN_CHECKPOINT; STORE_CORRUPT for a file that is missing, ends early or was altered.
     """
@@ -33,7 +35,8 @@ class ParentWeights:
         except (OSError, HeaderError) as error:
             raise corrupt(digest, self._path, f"it cannot be read: {error}") from error
         self._first = len(content)
-        self._buffer = np.empty(n_entries * 8, dtype=np.uint8)
+        self._buffers = [np.empty(n_entries * 8, dtype=np.uint8) for _ in range(2)]
+        """The one that is filled next is the last."""
         self._total = WeightsDigest()
         self._left = sorted(self.header.tensors, reverse=True)
         """Tensors that are not verified, the next one last."""
@@ -71,7 +74,7 @@ class ParentWeights:
 
     def _slices(self, name: str) -> "list[AnyArray]":
         n_entries = self.n_entries(name)
-        step = len(self._buffer) // 8
+        step = len(self._buffers[0]) // 8
         return [self._read(name, at, min(at + step, n_entries)).copy() for at in range(0, max(1, n_entries), step)]
 
     def n_entries(self, name: str) -> int:
@@ -84,7 +87,9 @@ class ParentWeights:
         kind = np.dtype(tensor.numpy_type)
         if self._left and self._left[-1] != name and name in self._left:
             self._verify_before(name)
-        found = self._buffer[: (stop - start) * kind.itemsize]
+        buffer = self._buffers.pop()
+        self._buffers.insert(0, buffer)
+        found = buffer[: (stop - start) * kind.itemsize]
         self._fill(self._first + tensor.start + start * kind.itemsize, found)
         self._pass(name, start * kind.itemsize, found)
         return found.view(kind)
@@ -107,7 +112,7 @@ class ParentWeights:
         while self._left and self._left[-1] != name:
             following = self._left[-1]
             size = np.dtype(self.header.tensors[following].numpy_type).itemsize
-            first, step = self._place // size, len(self._buffer) // 8
+            first, step = self._place // size, len(self._buffers[0]) // 8
             n_entries = self.n_entries(following)
             for at in range(first, max(first + 1, n_entries), step):
                 self._read(following, at, min(at + step, n_entries))

@@ -1,6 +1,7 @@
 """Weights merged from file to file: of every parent a slice is in memory, whatever their number and size."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,19 +10,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.weight_space.methods.regmean import SingularError
 from penult_kernels.weight_space.piece import Asked, Piece, Rule
 from penult_kernels.weight_space.registry import RULES
 from penult_kernels.weight_space.streaming import merged_pieces
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
+from penult_server.merging.measured_files import MeasuredFile
 from penult_server.merging.parents import ParentWeights
 from penult_server.merging.tensors import N_BATCHES, is_number
 from penult_server.stores.writing.weights import WeightsWriter
 
 SLICE_BYTES = 256 * 2**20
 """Most memory for the slices of all parents, and for what is computed from them."""
-MOST_ENTRIES = 2**18
-"""Most entries of a slice: more would leave the processor's cache, and gain nothing."""
+MOST_ENTRIES = 2**17
+"""Most entries of a slice, of which two are held for each parent: more would leave the cache, and gain nothing."""
+
+THREADS = 4
+"""Threads that read, write and take digests, all of which leave Python's lock alone, while sums are made."""
 
 AnyArray = NDArray[Any]
 
@@ -47,6 +53,11 @@ class MergePlan:
     """Tensors whose mean is taken, whatever the rule, in order."""
     rows: Mapping[str, Mapping[str, NDArray[np.int64]]] = field(default_factory=dict[str, Any])
     """Of parents and tensors whose rows are taken in another order."""
+    importance: tuple[Path, ...] = ()
+    """Of every parent, a file of how much each entry matters: tensors of the names and sizes of those that are merged;
+    where one is missing its entries do not matter."""
+    grams: tuple[Path, ...] = ()
+    """Of every parent, a file of what its layers read: (D, D) by the names of their weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,10 +83,15 @@ def stream(
     with ExitStack() as stack:
         opened = {one: stack.enter_context(ParentWeights(root, one, n_entries, plan.rows.get(one))) for one in digests}
         writer = stack.enter_context(WeightsWriter(target, opened[plan.rest].header))
-        work = _Work(plan, opened, writer, n_entries, beat)
-        factors = work.run()
-        for one in opened.values():
-            one.verify()
+        # Entered last, and so left first: what threads still read and write is closed afterwards.
+        pool = stack.enter_context(ThreadPoolExecutor(THREADS, thread_name_prefix="weights"))
+        work = _Work(plan, opened, writer, n_entries, beat, pool)
+        try:
+            factors = work.run()
+        except SingularError as error:
+            raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{error}, rows=...", field="rows") from error
+        for _ in pool.map(ParentWeights.verify, opened.values()):
+            pass
         return Streamed(weights_digest=writer.weights_digest(), factors=factors, batch_counts=work.batch_counts())
 
 
@@ -89,11 +105,15 @@ class _Work:
         writer: WeightsWriter,
         n_entries: int,
         beat: Callable[[float], None],
+        pool: ThreadPoolExecutor,
     ) -> None:
+        self._pool = pool
+        self._writing: Future[None] | None = None
         self._plan, self._opened, self._writer, self._step, self._beat = plan, opened, writer, n_entries, beat
         self._parents = [opened[one] for one in plan.parents]
-        self._base = opened[plan.base] if plan.base else None
         self._rest = opened[plan.rest]
+        self._importance = [MeasuredFile(one) for one in plan.importance]
+        self._grams = [MeasuredFile(one) for one in plan.grams]
         self._done, self._total = 0, 1
 
     def run(self) -> dict[str, float]:
@@ -109,6 +129,7 @@ class _Work:
                 self._write_others_before(waiting, piece.name, mean)
             self._write(piece, values)
         self._write_others_before(waiting, "", mean)
+        self._written()
         assert by_rule <= set(names)
         return rule.factors()
 
@@ -119,7 +140,15 @@ class _Work:
 
     def _rule(self, method: str) -> Rule:
         plan = self._plan
-        return RULES[method](Asked(ids=plan.parents, shares=plan.shares, numbers=plan.numbers, seed=plan.seed))
+        return RULES[method](
+            Asked(
+                ids=plan.parents,
+                shares=plan.shares,
+                numbers=plan.numbers,
+                seed=plan.seed,
+                grams=(lambda name, index: self._grams[index].whole(name)) if self._grams else None,
+            )
+        )
 
     def _write_others_before(self, waiting: Iterator[str], name: str, mean: Rule) -> None:
         """The tensors that no rule merges, up to one that was merged."""
@@ -134,16 +163,29 @@ class _Work:
 
     def _pieces(self, name: str) -> Iterator[Piece]:
         size = self._rest.n_entries(name)
-        for start in range(0, max(1, size), self._step):
-            stop = min(start + self._step, size)
+        bounds = [(start, min(start + self._step, size)) for start in range(0, max(1, size), self._step)]
+        asked = self._ask(name, *bounds[0])
+        for index, (start, stop) in enumerate(bounds):
+            read = {one: future.result() for one, future in asked.items()}
+            # Not beside the first piece, at which tensors that come before this one are written.
+            if ahead := 0 < index < len(bounds) - 1:
+                asked = self._ask(name, *bounds[index + 1])
             self._advance(name, stop - start)
             yield Piece(
                 name=name,
                 start=start,
                 size=size,
-                parents=[one.read(name, start, stop) for one in self._parents],
-                base=None if self._base is None else self._base.read(name, start, stop),
+                parents=[read[one] for one in self._plan.parents],
+                base=read[self._plan.base] if self._plan.base else None,
+                importance=[one.part(name, start, stop) for one in self._importance],
             )
+            if not ahead and index < len(bounds) - 1:
+                asked = self._ask(name, *bounds[index + 1])
+
+    def _ask(self, name: str, start: int, stop: int) -> dict[str, "Future[AnyArray]"]:
+        """A slice of every network that is merged, read by threads."""
+        digests = {*self._plan.parents, *([self._plan.base] if self._plan.base else [])}
+        return {one: self._pool.submit(self._opened[one].read, name, start, stop) for one in digests}
 
     def _advance(self, name: str, n_entries: int) -> None:
         self._beat(min(1.0, self._done / max(1, self._total)))
@@ -160,7 +202,13 @@ class _Work:
                 "smaller shares or a smaller scale",
                 tensors=piece.name,
             )
-        self._writer.write(piece.name, stored)
+        self._written()
+        self._writing = self._pool.submit(self._writer.write, piece.name, stored)
+
+    def _written(self) -> None:
+        """Wait for the last piece. Raises what its writing raised."""
+        if self._writing is not None:
+            self._writing.result()
 
     def _copy(self, name: str) -> None:
         """The tensor of the parent that the rest comes from; whole numbers must be equal in all parents."""
@@ -171,6 +219,7 @@ class _Work:
         for start in range(0, max(1, size), self._step):
             stop = min(start + self._step, size)
             self._advance(name, stop - start)
+            self._written()
             values = self._rest.read(name, start, stop)
             for other in others:
                 if not np.array_equal(other.read(name, start, stop), values):

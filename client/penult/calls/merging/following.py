@@ -13,6 +13,7 @@ from penult.errors import invalid, shown
 from penult.results.merging.merge import Merge
 from penult.results.records import Checkpoint, FeatureSet
 from penult.results.refits import Refit
+from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2
 
 KEYS = ("extract", "refit")
@@ -51,6 +52,24 @@ def then_of(value: Mapping[str, Any] | None) -> Then | None:
         splits=None if splits is None else coerce.names("then['extract']", splits),
         refit=None if refit is None else dict(cast("Mapping[str, Any]", refit)),
     )
+
+
+def check_leak(then: Then, chosen_on: str) -> None:
+    """Raise `InvalidRequest` (``selection_leak``) where a refit is scored on the split that networks are chosen on.
+
+    Left to itself, `MergeJob` scores on every extracted split but the one that it fits on.
+    """
+    if then.refit is None or "evaluate" in then.refit:
+        return
+    usual = USUAL if then.splits is None or USUAL in then.splits else then.splits[0]
+    on = then.refit.get("on", usual)
+    if chosen_on != on and (then.splits is None or chosen_on in then.splits):
+        raise invalid(
+            f"the networks are chosen on the split {chosen_on!r}, on which the refit would be scored, too: such a "
+            f"score is too high. Choose on another (select=), fit on it (on={chosen_on!r}), or leave it out of extract",
+            ErrorKind.SELECTION_LEAK,
+            argument="then",
+        )
 
 
 class MergeJob(Job[Merge]):

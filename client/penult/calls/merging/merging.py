@@ -4,22 +4,25 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
-from penult.arguments.coerce import build, check_choice, flag, optional_text
+from penult.arguments.coerce import build, check_choice, flag, listed, optional_text
 from penult.arguments.coerce import choice as choice_of
 from penult.arguments.coerce import names as names_of
 from penult.arguments.coerce import seed as a_seed
 from penult.calls import jobs
+from penult.calls.catalog.heads import looked_up
 from penult.calls.checkpoints import Checkpoints
 from penult.calls.finetuning import Finetuning
 from penult.calls.job import Job, curve_result, merge_result
-from penult.calls.merging.following import MergeJob, Verbs, then_of
+from penult.calls.merging.following import USUAL, MergeJob, Verbs, check_leak, then_of
 from penult.calls.merging.lineage import lineage_of
 from penult.calls.merging.methods import MergeMethods, merge_methods, with_merge_methods
 from penult.calls.refitting import Refitting
+from penult.calls.waiting.queries import ask, shown_name
 from penult.results.merging.curve import MergeCurve
+from penult.results.merging.head_soup import HeadSoup
 from penult.results.merging.merge import Lineage, Merge
 from penult.results.records import Checkpoint, Dataset, Run
-from penult.types import BatchNormRule, BatchNormStream, MergeMethodName, MergeScope
+from penult.types import BatchNormRule, BatchNormStream, HeadSoupRule, MergeMethodName, MergeScope
 from penult.wire import encode
 from penult.wire.merging.encode import (
     batch_norm,
@@ -30,8 +33,11 @@ from penult.wire.merging.encode import (
     merge_numbers,
     merge_parents,
     merge_select,
+    row_rule,
 )
-from penult.wire.references import dataset_name
+from penult.wire.merging.head_soups import head_soup, soup_request
+from penult.wire.references import AnyHeadLike, FeatureSetLike, dataset_name
+from penult_proto.merge_methods import METHODS
 from penult_proto.v1 import jobs_pb2, merges_pb2
 
 
@@ -55,6 +61,9 @@ class Merging(Finetuning, Refitting):
         smallest: float | None = None,
         largest: float | None = None,
         per_tensor: bool | None = None,
+        alpha: float | None = None,
+        rows: int | None = None,
+        row_stream: BatchNormStream | None = None,
         select: Mapping[str, Any] | None = None,
         bn: BatchNormRule | None = None,
         bn_stream: BatchNormStream | None = None,
@@ -103,8 +112,9 @@ class Merging(Finetuning, Refitting):
             the first checkpoint's.
         blocks : with ``scope="blocks"``: names such as "blocks.3" or "bert.encoder.layer.11"; an unknown one is
             refused with all that there are.
-        t, k, scale, density, smallest, largest, per_tensor : the method's own numbers, as above. `scale` of
-            "task_arithmetic" is .8 for up to two checkpoints, .4 for more; a negative one unlearns.
+        t, k, scale, density, smallest, largest, per_tensor, alpha, rows : the method's own numbers, as above. `scale`
+            of "task_arithmetic" is .8 for up to two checkpoints, .4 for more; a negative one unlearns.
+        row_stream : for "fisher" and "regmean", which measure networks on `rows` training examples: as `bn_stream`.
         select : for "greedy": ``dict(split="val", metric="worst_group", margin=0.0)``, any of them. The metric may be
             "average", "mean_group", "worst_class" or "loss", too; a candidate is taken in if the score rises by more
             than the margin. `.selection` of the answer has every score with its interval.
@@ -116,7 +126,7 @@ class Merging(Finetuning, Refitting):
         dataset, attribute : whose training examples and groups those are; the checkpoints' own by default.
         allow_datasets : bodies may be of different datasets or attributes.
         allow_extrapolation : shares may be negative and of any sum, and `t` may be beyond 0 and 1.
-        seed : of "dare", 0 by default.
+        seed : of "dare", and of the rows of "fisher" and "regmean"; 0 by default.
         then : what `wait` does next: ``extract=`` splits (None for all), and ``refit=`` a preset or a dict of
             arguments of `refit`, fitted on the split "val", or on ``on=`` another, and evaluated on the others.
         name, tags, note : of the checkpoint.
@@ -130,6 +140,9 @@ class Merging(Finetuning, Refitting):
         StoreCorrupt : a parent's file is damaged.
         """
         following = then_of(then)
+        chosen_by = merge_select(select)
+        if following is not None and method in METHODS and METHODS[method].selects:
+            check_leak(following, USUAL if chosen_by is None else chosen_by.split or USUAL)
         numbers = {
             "t": t,
             "k": k,
@@ -138,6 +151,8 @@ class Merging(Finetuning, Refitting):
             "smallest": smallest,
             "largest": largest,
             "per_tensor": per_tensor,
+            "alpha": alpha,
+            "rows": rows,
         }
         spec = build(
             merges_pb2.MergeSpec,
@@ -150,9 +165,10 @@ class Merging(Finetuning, Refitting):
             blocks=block_names(blocks),
             base="" if base is None else ingredient(base, "base"),
             batch_norm=batch_norm(bn, bn_stream, bn_batch_size, bn_count, bn_seed),
+            row_stream=row_rule(row_stream),
             dataset="" if dataset is None else dataset_name(dataset),
             attribute=optional_text("attribute", attribute),
-            select=merge_select(select),
+            select=chosen_by,
             allow_datasets=flag("allow_datasets", allow_datasets),
             allow_extrapolation=flag("allow_extrapolation", allow_extrapolation),
             seed=None if seed is None else a_seed(seed),
@@ -234,6 +250,68 @@ class Merging(Finetuning, Refitting):
             check_choice("blocks", blocks, ("each",))
         card, request = encode.card(None, tags, note), jobs_pb2.JobSpec(merge_curve=spec)
         return jobs.create(self.connection, request, curve_result, card=card, timeout=timeout)
+
+    def soup_heads(
+        self,
+        heads: Sequence[AnyHeadLike],
+        features: FeatureSetLike,
+        *,
+        weights: HeadSoupRule = "uniform",
+        by_group: bool = False,
+        margin: float = 0.0,
+        groups: Sequence[int] | None = None,
+        class_map: Mapping[str, str] | None = None,
+        across_checkpoints: bool = False,
+        timeout: float = 300.0,
+        progress: bool | None = None,
+    ) -> HeadSoup:
+        """One head of several on a feature set, exact and without a new pass: its shares, and who helps which group.
+
+            soup = client.soup_heads([erm, dfr, afr], sets["val"], weights="learned", by_group=True)
+            print(soup, client.evaluate(soup.head, sets["test"]))
+            soup.plot()
+
+        Logits are linear in the head, so that the loss is convex in the shares: there is no barrier between heads,
+        and the best mixture is found to a gap. Rows that a soup is fitted or chosen on make its own metrics too good:
+        evaluate it on others.
+
+        Parameters
+        ----------
+        heads : as in `evaluate`; of the features of one checkpoint.
+        features : what losses, information and scores are taken on.
+        weights : "uniform"; "learned", the shares on the simplex of the least cross-entropy; "greedy", the mean of
+            those that raise the worst group's accuracy (Wortsman et al. 2022); "fisher", entry by entry by the exact
+            Fisher information (Matena and Raffel 2022); "moments", the head whose logits differ least from each
+            head's on the rows of its group (RegMean, Jin et al. 2023).
+        by_group : of "learned": each group weighs as much as another, instead of each row.
+        margin : of "greedy": by how much more than the best soup so far the next one must score.
+        groups : of "moments": for every head the index of the group on whose rows it was fitted.
+        class_map, across_checkpoints : as in `evaluate`.
+        timeout : seconds for the whole call.
+        progress : whether to show progress; by default on a terminal and in a notebook.
+
+        Raises
+        ------
+        InvalidRequest : heads that do not fit the set or each other; an argument without effect.
+        NotFound : an unknown name.
+        """
+        found = [
+            looked_up(self.connection, one, f"heads[{i}]", timeout=timeout)
+            for i, one in enumerate(listed("heads", heads, "[refit_a, refit_b]"))
+        ]
+        request = soup_request(
+            found,
+            features,
+            weights=weights,
+            by_group=by_group,
+            margin=margin,
+            groups=groups,
+            class_map=class_map,
+            across_checkpoints=across_checkpoints,
+        )
+        call = self.connection.stubs.refits.SoupHeads
+        title = f"soup of heads on {shown_name(features)}"
+        return head_soup(ask(self.connection, call, request, timeout=timeout, title=title, progress=progress))
 
     def merge_methods(self) -> MergeMethods:
         """The methods that `merge` knows by name: what each does, its source, its numbers and their ranges."""

@@ -12,7 +12,7 @@ from penult.types import MergeMethodName
 from penult_proto.merge_methods import METHODS
 from penult_proto.v1 import merges_pb2
 
-WHOLE = ("k",)
+WHOLE = ("k", "rows")
 FLAGS = ("per_tensor",)
 SELECT = ("split", "metric", "margin")
 
@@ -83,6 +83,13 @@ def batch_norm(
         count=None if count is None else coerce.whole("bn_count", count),
         seed=None if seed is None else coerce.seed(seed, "bn_seed"),
     )
+
+
+def row_rule(value: object) -> "merges_pb2.BatchNormStream.ValueType":
+    """Which rows a method measures on; unspecified where nothing was said. Raises `InvalidRequest`."""
+    if value is None:
+        return merges_pb2.BATCH_NORM_STREAM_UNSPECIFIED
+    return coerce.choice("row_stream", value, merges_pb2.BatchNormStream)
 
 
 def merge_select(value: Mapping[str, Any] | None) -> merges_pb2.MergeSelect | None:

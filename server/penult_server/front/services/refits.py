@@ -20,6 +20,7 @@ from penult_server.front.queries.diagnosis.panels import check_panels
 from penult_server.front.queries.digests import query_digest
 from penult_server.front.queries.feature_sources import refittable
 from penult_server.front.queries.refits.request import expand
+from penult_server.front.queries.refits.soups import complete_soup
 from penult_server.front.queries.shared_calls import SharedCalls
 from penult_server.front.queries.stored_answers import describe
 from penult_server.front.queries.used_groupings import resolve_grouping
@@ -115,6 +116,18 @@ class RefitServicer(refits_pb2_grpc.RefitServiceServicer):
                 lambda channel: refits_pb2_grpc.RefitServiceStub(channel).EvaluateMixtures(
                     request, metadata=named(key)
                 ),
+                sets_of(request),
+                (request.feature_set, len(request.heads)),
+            )
+
+    async def SoupHeads(self, request: refits_pb2.SoupHeadsRequest, context: Context) -> refits_pb2.HeadSoup:
+        await self._resolve_set(request)
+        complete_soup(request)
+        for head in request.heads:
+            await self._resolve_head(head)
+        with self._compute.asked.asked(context) as query, self._compute.asked.answer(query, uuid4().hex) as key:
+            return await self._compute.call(
+                lambda channel: refits_pb2_grpc.RefitServiceStub(channel).SoupHeads(request, metadata=named(key)),
                 sets_of(request),
                 (request.feature_set, len(request.heads)),
             )

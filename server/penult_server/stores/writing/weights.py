@@ -119,3 +119,8 @@ def mapped_tensors(path: Path) -> dict[str, AnyArray]:
 def header_of(path: Path) -> Header:
     """What a file says of its tensors. Raises OSError, HeaderError."""
     return _header_of(path)[0]
+
+
+def offset_of(path: Path) -> int:
+    """The place of the first byte of a file's tensors. Raises OSError, HeaderError."""
+    return _header_of(path)[1]

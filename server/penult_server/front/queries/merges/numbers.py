@@ -8,7 +8,7 @@ from penult_proto.merge_methods import METHODS, MergeMethod
 from penult_proto.v1 import merges_pb2
 from penult_server.errors import ServiceError, unknown
 
-WHOLE = ("k", "per_tensor")
+WHOLE = ("k", "per_tensor", "rows")
 """Numbers without a fraction."""
 SUM_ERROR = 1e-6
 """By which the sum of shares may differ from 1."""

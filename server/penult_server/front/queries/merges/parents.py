@@ -137,14 +137,25 @@ def _last(run: runs_pb2.Run, k: int) -> Sequence[runs_pb2.Checkpoint]:
 
 
 def _meant(catalog: Catalog, name: str) -> str:
-    """What to say where a feature set was named."""
+    """What to say where a feature set or a head was named."""
     try:
         found = catalog.feature_set(name)
     except ServiceError:
-        return ""
+        return _meant_head(catalog, name)
     if found.checkpoint:
         return f"; {name!r} is a feature set: name its checkpoint, {found.checkpoint[:12]}"
     return f"; {name!r} is an uploaded feature set, which no stored model makes: only heads can be averaged on it"
+
+
+def _meant_head(catalog: Catalog, name: str) -> str:
+    try:
+        catalog.refit(name)
+    except ServiceError:
+        return ""
+    return (
+        f"; {name!r} is a refit, a head alone: finetune(start={name!r}, epochs=0) makes a network with it, "
+        "soup_heads one head of several"
+    )
 
 
 def _invalid(text: str, field: str) -> ServiceError:

@@ -17,7 +17,12 @@ from penult_server.front.queries.merges.compatible import Facts, check_bodies, c
 from penult_server.front.queries.merges.numbers import check_shares, complete_numbers, method_of, number_of
 from penult_server.front.queries.merges.parents import Parent, Start, checkpoint_or_run, named_parents, start_of
 from penult_server.front.queries.merges.selecting import complete_select
-from penult_server.front.queries.merges.statistics import check_modality, complete_data, complete_statistics
+from penult_server.front.queries.merges.statistics import (
+    check_modality,
+    complete_data,
+    complete_rows,
+    complete_statistics,
+)
 from penult_server.front.registry_thread import Registry
 from penult_server.merging.tensors import Scope, has_batch_norm, head_of, merged_tensors
 from penult_server.notes import Note, notes_to_proto
@@ -63,12 +68,15 @@ async def complete_merge(
         check_bodies(first, await asyncio.to_thread(facts_of, root, base), allow_datasets=True)
     changes_body = bool(merged - head_of(first.manifest))
     has_statistics = changes_body and has_batch_norm(first.header)
-    measures = complete_statistics(spec, has_batch_norm=has_statistics, selects=method.selects)
+    reads = method.selects or method.reads_rows
+    measures = complete_statistics(spec, has_batch_norm=has_statistics, selects=reads)
     _check_number(found, method, base, measures=measures)
-    if measures or method.selects:
+    if measures or reads:
         dataset = await _complete_data(spec, first, find_dataset, usual)
         if measures:
             complete_data(spec, dataset)
+        if method.reads_rows:
+            complete_rows(spec, dataset)
         if method.selects:
             complete_select(spec, dataset, first.manifest.classes)
     _write(spec, method, found, base)
@@ -83,6 +91,10 @@ def _check_arguments(spec: merges_pb2.MergeSpec, method: MergeMethod) -> None:
         raise _without_effect("seed", f"on the method {method.name!r}, which draws nothing")
     if method.is_random:
         spec.seed = spec.seed
+    if spec.row_stream and not method.reads_rows:
+        raise _without_effect("row_stream", f"on the method {method.name!r}, which measures on no rows")
+    if method.reads_rows:
+        spec.row_stream = spec.row_stream or merges_pb2.BATCH_NORM_STREAM_NATURAL
     if spec.HasField("select") and not method.selects:
         raise _without_effect("select", f"on the method {method.name!r}, which chooses nothing")
     if method.selects:
@@ -277,7 +289,10 @@ async def _complete_data(
         )
     dataset = await find_dataset(spec.dataset or usual or manifest.dataset)
     spec.dataset = dataset.name
-    if spec.HasField("select") or spec.batch_norm.stream == merges_pb2.BATCH_NORM_STREAM_GROUP:
+    by_group = merges_pb2.BATCH_NORM_STREAM_GROUP in (spec.batch_norm.stream, spec.row_stream)
+    if spec.attribute and not spec.HasField("select") and not by_group:
+        raise _without_effect("attribute", "without bn_stream='group', row_stream='group' or select=")
+    if spec.HasField("select") or by_group:
         names = [one.name for one in dataset.attributes]
         own = manifest.attribute if manifest.dataset == dataset.name else ""
         spec.attribute = spec.attribute or own or names[0]

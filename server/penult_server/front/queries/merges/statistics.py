@@ -55,21 +55,35 @@ def check_modality(dataset: datasets_pb2.Dataset, *, is_text: bool) -> None:
         raise invalid("dataset", f"one of {'texts' if is_text else 'images'}, which the networks read", dataset.name)
 
 
+def complete_rows(spec: merges_pb2.MergeSpec, dataset: datasets_pb2.Dataset) -> None:
+    """In place: on how many rows networks are measured, at most all. Raises ServiceError: as `complete_data`."""
+    n_rows = _training_rows(dataset, "networks are measured")
+    if not n_rows:
+        raise invalid("dataset", "one with training examples, on which networks are measured", n_rows)
+    spec.numbers["rows"] = min(spec.numbers["rows"], n_rows)
+
+
 def complete_data(spec: merges_pb2.MergeSpec, dataset: datasets_pb2.Dataset) -> None:
     """In place: what the training examples decide. Raises ServiceError: INVALID_ARGUMENT, UNKNOWN_SPLIT."""
+    n_rows = _training_rows(dataset, "running statistics are measured")
+    if n_rows < 2:
+        raise invalid(
+            "dataset", "one with at least two training examples, between which BatchNorm has a variance", n_rows
+        )
+    spec.batch_norm.count = min(spec.batch_norm.count, n_rows)
+
+
+def _training_rows(dataset: datasets_pb2.Dataset, what: str) -> int:
     sizes = {one.name: one.n_examples for one in dataset.splits}
     if "train" not in sizes:
+        mend = ", or take bn='average' or bn='first'" if what.startswith("running") else ""
         raise ServiceError(
             ErrorKind.UNKNOWN_SPLIT,
-            f"dataset {dataset.name!r} has no split 'train', on which running statistics are measured; it has "
-            f"{', '.join(sizes)}: name another dataset, or take bn='average' or bn='first'",
+            f"dataset {dataset.name!r} has no split 'train', on which {what}; it has {', '.join(sizes)}: name another "
+            f"dataset{mend}",
             split="train",
         )
-    if sizes["train"] < 2:
-        raise invalid(
-            "dataset", "one with at least two training examples, between which BatchNorm has a variance", sizes["train"]
-        )
-    spec.batch_norm.count = min(spec.batch_norm.count, sizes["train"])
+    return sizes["train"]
 
 
 def _check_without_data(spec: merges_pb2.MergeSpec, why: str) -> None:

@@ -1,0 +1,105 @@
+"""Squares of every example's own gradient, from one backward pass of a batch: layer by layer, by what it read."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# torch annotates its function transforms and modules in part.
+
+from collections.abc import Callable
+
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.norm_act import BatchNormAct2d
+from timm.layers.padding import pad_same
+from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
+from torch.nn import functional
+
+Squares = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
+"""From a layer, what it read (N, ...) and the gradient of what it made (N, ...) to sum_n g_n^2 of its parameters."""
+
+
+def squares_of(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Tensor]:
+    """sum_n g_n^2 of each of a layer's own parameters, g_n the gradient of example n; by their names in the layer."""
+    rule = next((found for kind, found in _RULES.items() if isinstance(layer, kind)), _any_layer)
+    return rule(layer, read, gradient)
+
+
+def columns(layer: nn.Conv2d, read: Tensor) -> Tensor:
+    """(N, groups, D, L) what each of L places of a convolution multiplies, D = channels of a group x kernel."""
+    padding = layer.padding
+    if isinstance(layer, Conv2dSame):
+        read, padding = pad_same(read, layer.kernel_size, layer.stride, layer.dilation), (0, 0)
+    if layer.padding_mode != "zeros" or isinstance(padding, str):
+        raise NotImplementedError(f"a convolution padded by {layer.padding_mode!r}, {padding!r}")
+    n = len(read)
+    if layer.kernel_size == (1, 1) and padding == (0, 0):
+        found = read[:, :, :: layer.stride[0], :: layer.stride[1]].flatten(2)
+    else:
+        found = functional.unfold(read, layer.kernel_size, layer.dilation, padding, layer.stride)
+    return found.reshape(n, layer.groups, -1, found.shape[-1])
+
+
+def _convolution(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Tensor]:
+    assert isinstance(layer, nn.Conv2d)
+    found = columns(layer, read)
+    made = gradient.reshape(len(gradient), layer.groups, -1, found.shape[-1])
+    weight = torch.matmul(made, found.transpose(2, 3)).square().sum(0)
+    bias = {} if layer.bias is None else {"bias": gradient.flatten(2).sum(2).square().sum(0)}
+    return {"weight": weight.reshape(layer.weight.shape)} | bias
+
+
+def _linear(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Tensor]:
+    n = len(read)
+    read, gradient = read.reshape(n, -1, read.shape[-1]), gradient.reshape(n, -1, gradient.shape[-1])
+    if read.shape[1] == 1:
+        weight = gradient[:, 0].square().T @ read[:, 0].square()
+    else:
+        weight = torch.bmm(gradient.transpose(1, 2), read).square().sum(0)
+    return {"weight": weight} | ({} if layer.bias is None else {"bias": gradient.sum(1).square().sum(0)})
+
+
+def _embedding(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Tensor]:
+    assert isinstance(layer, nn.Embedding)
+    total = torch.zeros_like(layer.weight, requires_grad=False)
+    for ids, rows in zip(read, gradient, strict=True):
+        seen, place = ids.flatten().unique(return_inverse=True)
+        own = rows.new_zeros(len(seen), rows.shape[-1]).index_add_(0, place, rows.reshape(-1, rows.shape[-1]))
+        if layer.padding_idx is not None:
+            own[seen == layer.padding_idx] = 0
+        total[seen] += own.square()
+    return {"weight": total}
+
+
+def _batch_norm(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Tensor]:
+    """In eval mode, where it scales and shifts by fixed statistics; timm's holds the activation that follows, too."""
+    assert isinstance(layer, nn.BatchNorm2d)
+    if layer.running_mean is None or layer.running_var is None:
+        raise NotImplementedError("BatchNorm without statistics")
+    scale = (layer.running_var + layer.eps).rsqrt()
+    normal = (read - layer.running_mean[:, None, None]) * scale[:, None, None]
+    if isinstance(layer, BatchNormAct2d):
+        with torch.enable_grad():
+            before = (normal * layer.weight[:, None, None] + layer.bias[:, None, None]).detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(layer.act(layer.drop(before * 1)), before, gradient)
+    return {
+        "weight": (gradient * normal).flatten(2).sum(2).square().sum(0),
+        "bias": gradient.flatten(2).sum(2).square().sum(0),
+    }
+
+
+def _any_layer(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Tensor]:
+    """Example by example as torch's transforms do it: for layers of few parameters."""
+    own = {name: one.detach() for name, one in layer.named_parameters(recurse=False)}
+
+    def of_one(one: Tensor, made: Tensor) -> dict[str, Tensor]:
+        _, pull = vjp(lambda given: functional_call(layer, given, (one.unsqueeze(0),)), own)
+        return pull(made.unsqueeze(0))[0]
+
+    return {name: rows.square().sum(0) for name, rows in vmap(of_one)(read, gradient).items()}
+
+
+_RULES: dict[type[nn.Module], Squares] = {
+    nn.Conv2d: _convolution,
+    nn.Linear: _linear,
+    nn.Embedding: _embedding,
+    nn.BatchNorm2d: _batch_norm,
+}

@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from penult.plots import plot_history as plot_history
     from penult.plots import plot_run_spectra as plot_run_spectra
     from penult.plots import plot_spectra as plot_spectra
+    from penult.results.comparing.comparison import Comparison as Comparison
+    from penult.results.comparing.values import ComparedValue as ComparedValue
     from penult.results.descriptors import Descriptor as Descriptor
     from penult.results.descriptors import Descriptors as Descriptors
     from penult.results.descriptors import Eigenvectors as Eigenvectors
@@ -164,6 +166,8 @@ _NAMES = {
     "results.spectra": "Imbalance Spectra",
     "results.run_spectra": "RunSpectra",
     "results.descriptors": "Descriptor Descriptors Eigenvectors PrincipalAngles VarianceShare",
+    "results.comparing.comparison": "Comparison",
+    "results.comparing.values": "ComparedValue",
     "results.diagnosis.definitions": "DiagnosticDefinition",
     "results.diagnosis.diagnosis": "Diagnosis DiagnosticValue",
     "results.diagnosis.epochs": "RunDiagnosis",

@@ -10,6 +10,7 @@ from penult.calls.checkpoints import Checkpoints
 from penult.calls.datasets import Datasets
 from penult.calls.diagnosis.influencing import Influencing
 from penult.calls.diagnosis.questions import Diagnosing
+from penult.calls.diagnosis.systems import ComparingSystems
 from penult.calls.discovery.comparing import Comparing
 from penult.calls.features import FeatureSets
 from penult.calls.jobs import Jobs
@@ -23,7 +24,9 @@ from penult.connection.rpc import Connection
 from penult.results.records import Info
 
 
-class Client(Merging, Searching, Neighbourhood, Diagnosing, Influencing, Comparing, Pictures, Storage, About):
+class Client(
+    Merging, Searching, Neighbourhood, Diagnosing, Influencing, ComparingSystems, Comparing, Pictures, Storage, About
+):
     """A connection to a penult server; made by `penult.connect` or `penult.local`.
 
     A context manager; may be shared between threads. Feature sets are given to its methods as a record, a

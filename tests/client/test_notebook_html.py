@@ -20,6 +20,8 @@ from penult.display.html import WORST
 from penult.display.names import in_usual_order, one_line
 from penult.options import Options
 from penult.results import records
+from penult.results.comparing.comparison import Comparison
+from penult.results.comparing.values import ComparedValue
 from penult.results.descriptors import Descriptor, Descriptors, Eigenvectors, PrincipalAngles, VarianceShare
 from penult.results.diagnosis.definitions import DiagnosticDefinition
 from penult.results.diagnosis.diagnosis import Diagnosis, DiagnosticValue
@@ -60,6 +62,7 @@ ONE_LINE += (
     NeighbourRates,
     RunNeighbours,
     Diagnosis,
+    Comparison,
     RunDiagnosis,
     Influence,
     Counterfactual,
@@ -561,6 +564,7 @@ def read_off_neighbours(members: tuple[Group, ...], name: str, note: tuple[Note,
         note=name,
     )
     panel = Panel(name=name, definitions={"ece": of_panel}, values=(panel_value,))
+    compared = ComparedValue(measure=name, name=name, systems=(name, name), part=name, value=0.1, note=name)
     group = records.Group(index=0, name=name, y=0, a=0, class_name=name, attribute_value=name, count=3)
     removal = Counterfactual(
         target=name,
@@ -597,6 +601,15 @@ def read_off_neighbours(members: tuple[Group, ...], name: str, note: tuple[Note,
     return [
         removal,
         of_rows,
+        compared,
+        Comparison(
+            split=name,
+            systems=(name, name),
+            checkpoints=("c" * 64,) * 2,
+            n_rows=3,
+            values=(compared,),
+            notes=note,
+        ),
         RunDiagnosis(run=name, split=name, epochs=np.zeros(1), checkpoints=("c" * 64,), diagnoses=(diagnosis,)),
         of_panel,
         panel_value,
@@ -616,7 +629,7 @@ def read_off_neighbours(members: tuple[Group, ...], name: str, note: tuple[Note,
     ]
 
 
-WITHIN = {"LocalFile", "Named"}
+WITHIN = {"LocalFile", "Named", "Scored"}
 """Classes that a call uses within itself."""
 
 

@@ -122,6 +122,8 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "RunDiagnosis.matrix.id": ("cdnv",),
     "RunDiagnosis.values.id": ("cdnv",),
     "RunDiagnosis.values.part": ("absent", "all"),
+    "Client.compare.items": ("checkpoints",),
+    "Client.compare.measures": ("absent", "evenness"),
     "Client.influence.on": ("set",),
     "Client.influence.refit": ("refit",),
     "Client.influence.target": ("absent", "cat, in"),

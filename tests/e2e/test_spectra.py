@@ -199,6 +199,24 @@ def test_diagnostics_epoch_for_epoch(client, run):
         client.diagnose_run(run, "cdnv", split="val")
 
 
+def test_epochs_of_a_run_compared(client, run):
+    sets = [client.extract(checkpoint, splits=["test"]).wait()["test"] for checkpoint in run.checkpoints]
+    found = client.compare(run.checkpoints, split="test", measures=["evenness", "error_inconsistency"])
+    right = [client.predictions(one).correct for one in sets]
+    assert found.of("error_inconsistency")[0].value == np.mean(right[0] != right[1])
+    assert found.checkpoints == tuple(one.digest for one in run.checkpoints)
+    assert len(found.to_frame()) == len(found.values)
+    with pytest.raises(penult.NotFound, match="extract them first"):
+        client.compare(run.checkpoints, split="val")
+    for arguments, said in (
+        ({"items": [run]}, "2 .. 200"),
+        ({"items": run.checkpoints, "measures": ["moons"]}, "measures are"),
+        ({"items": ["x", "y"]}, "Runs or Checkpoints"),
+    ):
+        with pytest.raises(penult.InvalidRequest, match=said):
+            client.compare(**arguments, split="test")
+
+
 def test_descriptors_with_their_formulas(client, arrays, mine):
     found = client.descriptors(mine, power_law=(2, 6))
     g, z = arrays["y"] * 2 + arrays["a"], arrays["features"].astype(float)

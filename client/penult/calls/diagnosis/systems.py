@@ -1,0 +1,103 @@
+"""Checkpoints beside each other, on the rows of one split."""
+
+from collections.abc import Sequence
+
+from penult.arguments import coerce
+from penult.arguments.instead import wrong_sort
+from penult.calls.arrays.predicting import Predicting
+from penult.calls.features import FeatureSets
+from penult.errors import from_kind, invalid, shown
+from penult.results.comparing.comparison import MEASURES, Comparison
+from penult.results.comparing.scored import scored_together
+from penult.results.notes import Note
+from penult.results.records import Checkpoint, FeatureSet, Run
+from penult.results.rows.predictions import Predictions
+from penult_proto.errors import ErrorKind
+from penult_proto.notes import NoteId
+
+EXAMPLE = "[run_a, run_b]"
+MOST_SYSTEMS = 200
+
+
+class ComparingSystems(Predicting):
+    """What several checkpoints get right, of the same rows."""
+
+    features: FeatureSets
+
+    def compare(
+        self,
+        items: Sequence[Run | Checkpoint],
+        *,
+        split: str,
+        measures: Sequence[str] | str | None = None,
+        timeout: float = 600.0,
+        progress: bool | None = None,
+    ) -> Comparison:
+        """Checkpoints by their own heads on one split: shared errors, what each does better, ranks, evenness.
+
+            client.compare([run_a, run_b], split="test", measures=["error_inconsistency", "specialisation"])
+
+        Rows are joined by their ids. The features of `split` must have been extracted for each checkpoint.
+
+        Parameters
+        ----------
+        items : at least two checkpoints, or runs, of which the last checkpoint is meant.
+        split : the split whose stored features are meant.
+        measures : "error_inconsistency" and kappa, "specialisation" by group, "ensemble_gain" of mean probabilities,
+            "evenness" over groups, "rank_systems" (mean rank, Kemeny, by draws of rows), "moon" (worst group against
+            best, of eight or more); None: all of them.
+        timeout : seconds for each checkpoint.
+        progress : show how far it is, after a second; None: on a terminal and in a notebook.
+
+        Raises
+        ------
+        InvalidRequest : fewer than two items, an unknown measure (the message lists them), other classes or groups.
+        NotFound : kind ``unknown_feature_set``: no features of the split are stored.
+        """
+        of_split = coerce.text("split", split, example="'test'")
+        wanted = _measures(measures)
+        checkpoints = [_checkpoint(one) for one in coerce.listed("items", items, EXAMPLE)]
+        if not 2 <= len(checkpoints) <= MOST_SYSTEMS:
+            raise invalid(
+                f"items must be 2 .. {MOST_SYSTEMS} runs or checkpoints, got {len(checkpoints)}", argument="items"
+            )
+        found = [self._predicted(one, of_split, timeout, progress) for one in checkpoints]
+        scored = scored_together(found, [f"{place + 1}: {one.digest[:8]}" for place, one in enumerate(checkpoints)])
+        text = f"rows were joined by their ids: {scored.y.size} are in all sets, {scored.n_left_out} were left out"
+        return Comparison(
+            split=of_split,
+            systems=scored.names,
+            checkpoints=tuple(one.digest for one in checkpoints),
+            n_rows=int(scored.y.size),
+            values=tuple(value for name in wanted for value in MEASURES[name](scored)),
+            notes=(Note(text, NoteId.ROWS_JOINED),) if scored.n_left_out else (),
+        )
+
+    def _predicted(self, checkpoint: Checkpoint, split: str, timeout: float, progress: bool | None) -> Predictions:
+        sets: list[FeatureSet] = list(self.features.list(checkpoint=checkpoint, split=split, timeout=timeout))
+        if not sets:
+            raise from_kind(
+                ErrorKind.UNKNOWN_FEATURE_SET,
+                f"no features of split {shown(split)} are stored for {checkpoint!r}: extract them first",
+            )
+        return self.predictions(sets[0], timeout=timeout, progress=progress)
+
+
+def _measures(measures: Sequence[str] | str | None) -> list[str]:
+    if measures is None:
+        return list(MEASURES)
+    given = [measures] if isinstance(measures, str) else coerce.listed("measures", measures, '["evenness"]')
+    named = [coerce.text("measures", one) for one in given]
+    if unknown := [one for one in named if one not in MEASURES]:
+        raise invalid(f"measures are {', '.join(MEASURES)}; got {', '.join(map(shown, unknown))}", argument="measures")
+    if not named:
+        raise invalid(f"measures must name at least one of {', '.join(MEASURES)}", argument="measures")
+    return [one for one in MEASURES if one in named]
+
+
+def _checkpoint(item: object) -> Checkpoint:
+    if isinstance(item, Run) and item.checkpoints:
+        return item.checkpoints[-1]
+    if not isinstance(item, Checkpoint):
+        raise wrong_sort("items", "checkpoint", item, "Runs or Checkpoints")
+    return item

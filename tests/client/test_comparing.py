@@ -1,0 +1,172 @@
+"""Systems beside each other: scipy, brute force and numbers of papers as oracles."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from penult.errors import InvalidRequest
+from penult.results.comparing.comparison import MEASURES
+from penult.results.comparing.groups import _two_sided_t, evenness, kemeny, mean_ranks, moon, rank_systems
+from penult.results.comparing.pairs import ensemble_gain, error_inconsistency, specialisation
+from penult.results.comparing.scored import Scored, scored_together
+from penult.results.comparing.values import holm, mcnemar, paired_difference, wilson
+from penult.results.records import Labels
+from penult.results.rows.predictions import Predictions
+
+
+def made(shares, seed=0, n=300):
+    """Systems that are right about each of three groups with the given shares; the fourth group is empty."""
+    rng = np.random.default_rng(seed)
+    g = rng.integers(0, 3, n)
+    y, probabilities, correct = g // 2, [], []
+    for share in shares:
+        right = rng.random(n) < np.asarray(share)[g]
+        p = np.where(right == (y == 1), 0.8, 0.2)
+        probabilities.append(np.column_stack([1 - p, p]))
+        correct.append(right)
+    names = tuple("abcdefghijk"[: len(shares)])
+    groups = ("cat, in", "cat, out", "dog, in", "dog, out")
+    return Scored(
+        names=names,
+        y=y,
+        g=g,
+        group_names=groups,
+        probabilities=tuple(probabilities),
+        correct=tuple(correct),
+        n_left_out=0,
+    )
+
+
+def by_name(values, **wanted):
+    found = [one for one in values if all(getattr(one, key) == value for key, value in wanted.items())]
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize(("b", "c"), [(0, 0), (1, 0), (5, 12), (30, 30), (200, 260)])
+def test_mcnemar_is_the_exact_binomial(b, c):
+    expected = stats.binomtest(min(b, c), b + c).pvalue if b + c else 1.0
+    assert mcnemar(b, c) == pytest.approx(expected, rel=1e-9)
+
+
+def test_intervals_of_papers_and_scipy():
+    found = paired_difference(12, 2, 36, 50)  # Newcombe 1998 II, table II, example
+    assert found == pytest.approx((0.2, 0.0569, 0.3404), abs=5e-5)
+    interval = stats.binomtest(7, 30).proportion_ci(method="wilson")
+    assert wilson(7, 30) == pytest.approx((interval.low, interval.high))
+    assert all(math.isnan(one) for one in paired_difference(0, 0, 0, 0))
+
+
+def test_holm_as_by_hand():
+    np.testing.assert_allclose(holm([0.01, 0.04, math.nan, 0.03]), [0.03, 0.06, math.nan, 0.06])
+    assert holm([0.9, 0.8]).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("m", range(1, 12))
+def test_the_t_distribution(m):
+    for t in (0.0, 0.3, 1.7, 6.0):
+        assert _two_sided_t(t, m) == pytest.approx(2 * stats.t.sf(t, m), abs=1e-12)
+
+
+def test_inconsistency_and_kappa_by_counting():
+    scored = made([(0.9, 0.6, 0.8), (0.7, 0.9, 0.8)])
+    a, b = scored.correct
+    found = list(error_inconsistency(scored))
+    whole = by_name(found, name="inconsistency", part="all")
+    assert whole.value == np.mean(a != b)
+    assert whole.p == pytest.approx(stats.binomtest(int((a & ~b).sum()), int((a != b).sum())).pvalue)
+    expected = a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean())
+    assert by_name(found, name="kappa", part="all").value == pytest.approx(
+        (np.mean(a == b) - expected) / (1 - expected)
+    )
+    assert "empty" in by_name(found, name="inconsistency", part="dog, out").note
+    same = list(error_inconsistency(made([(0.5, 0.5, 0.5)] * 2)))
+    assert abs(by_name(same, name="kappa", part="all").value) < 0.2  # independent
+
+
+def test_what_each_does_better_stands_with_its_interval():
+    found = list(specialisation(made([(0.95, 0.4, 0.8), (0.4, 0.95, 0.8)], n=900)))
+    first, second, third = (by_name(found, part=name) for name in ("cat, in", "cat, out", "dog, in"))
+    assert first.low > 0.4 > 0 > -0.4 > second.high
+    assert third.low < 0 < third.high
+    assert max(first.p, second.p) < 1e-6 < third.p
+
+
+def test_together_by_hand():
+    scored = made([(0.7, 0.7, 0.7)] * 5)
+    right = np.mean(scored.probabilities, axis=0).argmax(axis=1) == scored.y
+    found = list(ensemble_gain(scored))
+    assert by_name(found, name="average_accuracy").value == right.mean() - max(one.mean() for one in scored.correct)
+    assert by_name(found, name="average_accuracy").value > 0.05  # independent errors vote each other down
+
+
+def test_evenness_is_blind_where_it_says_so():
+    scored = made([(0.9, 0.9, 0.5)], n=3000)
+    a = scored.accuracies()[0, :3]
+    found = {one.name: one.value for one in evenness(scored)}
+    assert found["entropy"] == pytest.approx(stats.entropy(a / a.sum()) / math.log(3))
+    assert found["entropy"] > 0.95
+    assert found["worst_by_mean"] == pytest.approx(a.min() / a.mean())
+    assert found["atkinson"] == pytest.approx(1 - stats.gmean(a) / a.mean())
+    assert found["gini"] == pytest.approx(np.abs(np.subtract.outer(a, a)).sum() / (2 * 9 * a.mean()))
+
+
+def test_ranks_with_ties_and_the_exact_order():
+    rng = np.random.default_rng(0)
+    for trial in range(20):
+        table = rng.integers(0, 4, (5, 6)).astype(float)
+        expected = stats.rankdata(-table, axis=0).mean(axis=1)
+        np.testing.assert_allclose(mean_ranks(table), expected)
+
+        def cost(order, table=table):
+            return sum(int((table[i] < table[j]).sum()) for i, j in itertools.combinations(order, 2))
+
+        best = min(itertools.permutations(range(5)), key=lambda order: (cost(order), order))
+        assert cost(kemeny(table)) == cost(best), trial
+    clear = list(rank_systems(made([(0.5, 0.5, 0.5), (0.9, 0.9, 0.9)])))
+    assert by_name(clear, name="share_first", systems=("b",)).value > 0.99
+    assert by_name(clear, name="kemeny", systems=("b",)).value == 1
+    tied = list(rank_systems(made([(1.0, 1.0, 1.0)] * 3)))
+    assert [one.value for one in tied if one.name == "share_first"] == pytest.approx([1 / 3] * 3)
+    assert [one.value for one in tied if one.name == "mean_rank"] == [2, 2, 2]
+
+
+def test_a_planted_parabola_is_found_and_few_systems_are_not_enough():
+    x = np.linspace(0.55, 0.98, 10)
+    curved = made([(one, 0.6, 0.4 + 3 * (one - 0.75) ** 2) for one in x], n=20_000)
+    found = list(moon(curved))
+    assert by_name(found, name="second_coefficient").value == pytest.approx(3, rel=0.4)
+    assert by_name(found, name="r2_parabola").value > 0.9
+    assert by_name(found, name="r2_parabola").p < 1e-3
+    few = list(moon(made([(0.5, 0.6, 0.7)] * 3)))
+    assert all(math.isnan(one.value) and "at least 8" in one.note for one in few)
+
+
+def predictions(ids, y, seed, **changes):
+    labels = Labels(
+        classes=("cat", "dog"), attribute="ground", attribute_values=("in",), masks=(), classes_by_index=False
+    )
+    p = np.random.default_rng(seed).random((len(ids), 2))
+    given = {
+        "feature_set": "f", "head": "h", "labels": labels, "row_id": np.asarray(ids, np.uint64), "y": np.asarray(y),
+        "a": np.zeros(len(ids), np.int64), "prediction": p.argmax(axis=1), "probabilities": p, "metrics": None,
+    }  # fmt: skip
+    return Predictions(**(given | changes))
+
+
+def test_rows_are_joined_by_their_ids():
+    first = predictions([5, 2, 9, 4], [0, 1, 1, 0], 0)
+    second = predictions([4, 9, 2, 7], [0, 1, 1, 0], 1)
+    scored = scored_together([first, second], ["a", "b"])
+    assert scored.y.tolist() == [1, 0, 1]  # ids 2, 4, 9
+    assert scored.correct[1].tolist() == second.correct[[2, 0, 1]].tolist()
+    assert scored.n_left_out == 1
+    for measure in MEASURES.values():
+        assert list(measure(scored))
+    with pytest.raises(InvalidRequest, match="other examples"):
+        scored_together([first, predictions([4, 9, 2, 7], [1, 1, 1, 0], 1)], ["a", "b"])
+    with pytest.raises(InvalidRequest, match="no row id"):
+        scored_together([first, predictions([1], [1], 1)], ["a", "b"])

@@ -85,6 +85,8 @@ class Source:
     def where(self, name: str) -> str | None:
         """The line that imports a name into this module, or from it; None of one that Python has."""
         for one in ast.walk(self.tree):
+            if isinstance(one, ast.Import) and (known := [part for part in one.names if part.asname == name]):
+                return f"import {known[0].name} as {name}"
             if isinstance(one, ast.ImportFrom) and any((part.asname or part.name) == name for part in one.names):
                 part = next(part for part in one.names if (part.asname or part.name) == name)
                 return f"from {one.module} import {part.name}{f' as {part.asname}' if part.asname else ''}"

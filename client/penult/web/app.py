@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -104,7 +104,7 @@ class Site:
         return Starlette(routes=routes, middleware=middleware, lifespan=self._living)
 
     @asynccontextmanager
-    async def _living(self, app: Starlette) -> AsyncIterator[None]:
+    async def _living(self, app: Starlette) -> AsyncGenerator[None]:
         self._limiter = CapacityLimiter(THREADS)
         yield
         await to_thread.run_sync(self._sessions.close_all)

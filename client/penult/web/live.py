@@ -56,7 +56,11 @@ async def events(client: Client, id: str, after: int) -> AsyncIterator[str]:
     """
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[jobs_pb2.JobEvent | PenultError | None] = asyncio.Queue()
-    follower = _Follower(client, id, after, lambda one: loop.call_soon_threadsafe(queue.put_nowait, one))
+
+    def say(one: jobs_pb2.JobEvent | PenultError | None) -> None:
+        loop.call_soon_threadsafe(queue.put_nowait, one)
+
+    follower = _Follower(client, id, after, say)
     follower.start()
     yield f"retry: {AGAIN_MS}\n\n"
     try:

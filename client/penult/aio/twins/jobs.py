@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from penult.errors import PenultError
     from penult.types import JobState
     from penult_proto.v1 import jobs_pb2
+    import pandas as pd
 
 T = TypeVar("T")
 

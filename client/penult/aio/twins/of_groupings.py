@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from numpy.typing import ArrayLike
     from numpy.typing import NDArray
-    from penult.calls.catalog.groupings import np
     from penult.results.groupings.grouping import Grouping
     from penult.results.groupings.grouping import GroupingArrays
     from penult.results.lists.listing import Listing
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from penult.wire.references import FeatureSetLike
     from penult.wire.references import GroupingLike
     from typing import Any
+    import numpy as np
 
 
 class Groupings(Twin[SyncGroupings]):

@@ -11,6 +11,7 @@ from penult.calls.methods.presets import presets
 from penult.display.html import Trusted
 from penult.results.refits import Refit
 from penult.results.spectra import Spectra
+from penult.types import ResultKind
 from penult.web.charts.of_answers import scatter_chart, selection_chart, spectrum_chart
 from penult.web.pages.parts import (
     MOST_LISTED,
@@ -94,7 +95,7 @@ def refits_table(found: list[ResultSummary], names: dict[str, str], *, caption: 
 
 async def diagnostics(visit: Visit) -> Response:
     """Stored diagnoses, descriptors and angles."""
-    kinds = ("diagnosis", "descriptors", "principal_angles")
+    kinds: tuple[ResultKind, ...] = ("diagnosis", "descriptors", "principal_angles")
     lists = await visit.ask_all(
         *(lambda kind=kind: visit.client.results.list(kind=kind, limit=MOST_LISTED) for kind in kinds)
     )

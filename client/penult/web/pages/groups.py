@@ -11,6 +11,7 @@ from penult.display.html import Trusted
 from penult.errors import invalid
 from penult.errors import shown as quoted
 from penult.results.pictures.gallery import Entry, page
+from penult.types import ResultKind
 from penult.web.pages.parts import MOST_LISTED, command, listed, newest, paragraph, summaries_table
 from penult.web.pages.repeating import call
 from penult.web.pages.runs import delete_link
@@ -19,7 +20,7 @@ from penult.web.rendering import digest_link, link, path, render, shown, when
 if TYPE_CHECKING:
     from penult.web.asking import Visit
 
-NEIGHBOUR_KINDS = ("neighbour_metrics", "neighbour_rates", "duplicates", "label_noise")
+NEIGHBOUR_KINDS: tuple[ResultKind, ...] = ("neighbour_metrics", "neighbour_rates", "duplicates", "label_noise")
 MOST_EXAMPLES = 48
 IN_A_ROW = 8
 

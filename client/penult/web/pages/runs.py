@@ -107,7 +107,7 @@ class About:
             if one.kind == "spectra" and one.title.startswith("by group"):
                 of = one.feature_sets[0]
                 by_split.setdefault(self._splits[of], []).append((self._epochs[of], one.digest))
-        return max(by_split.values(), key=len, default=[])
+        return max(by_split.values(), key=len, default=list[tuple[float, str]]())
 
 
 def _checkpoints(run: Run, about: About) -> Trusted:

@@ -128,6 +128,14 @@
     drawn.set(figure, chart);
   };
 
+  addEventListener("resize", () => {
+    for (const [figure, chart] of drawn) {
+      const target = figure.querySelector(".drawing");
+      if (figure.isConnected) chart.setSize({ width: Math.max(260, Math.min(620, target.clientWidth)), height: 280 });
+      else drawn.delete(figure);
+    }
+  });
+
   const enhance = (root) => {
     root.querySelectorAll("table.sortable").forEach(sortable);
     root.querySelectorAll(".scroll, pre").forEach(scrolls);

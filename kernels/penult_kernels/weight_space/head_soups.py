@@ -175,9 +175,9 @@ def moments_soup(heads: NDArray[np.float64], grams: NDArray[np.float64], *, ridg
     mean = heads.mean(axis=0)
     unit = np.eye(width) * ridge * (np.trace(grams, axis1=1, axis2=2) / width)[:, None, None]
     regular = grams + unit
-    step = np.einsum("hcd,hde->ce", heads - mean, regular)
-    found: NDArray[np.float64] = np.linalg.solve(regular.sum(axis=0), np.transpose(step))
-    return mean + np.transpose(found)
+    step = np.matmul(heads - mean, regular).sum(axis=0)
+    xp = array_namespace(heads)
+    return mean + xp.linalg.solve(regular.sum(axis=0), np.transpose(step)).T
 
 
 def _derivatives(

@@ -149,15 +149,15 @@ def _greedy(asked: _Asked, answer: pb.HeadSoup) -> Head:
 def _fisher(asked: _Asked, answer: pb.HeadSoup) -> Head:
     """Entry by entry, each head's information divided by its norm; where there is none the mean."""
     features = asked.features()
-    above: Any = 0.0
-    below: Any = 0.0
+    above = np.zeros_like(_with_bias(asked.heads[0]))
+    below = np.zeros_like(above)
     for head, logits in zip(asked.heads, asked.logits, strict=True):
-        parts = [to_host(one) for one in fisher_of_head(features, logits)]
-        information = np.concatenate([parts[0], parts[1][:, None]], axis=1)
+        weight, bias = (to_host(one).astype(np.float64) for one in fisher_of_head(features, logits))
+        information = np.concatenate([weight, bias[:, None]], axis=1)
         norm = float(np.sqrt((information**2).sum()))
         information = information / norm if norm else information
-        above = above + information * _with_bias(head)
-        below = below + information
+        above += information * _with_bias(head)
+        below += information
     mean = np.mean([_with_bias(one) for one in asked.heads], axis=0)
     decided = below > 1e-12 * below.mean()
     found: NDArray[np.float64] = np.where(decided, above / np.where(decided, below, 1.0), mean)

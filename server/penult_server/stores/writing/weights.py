@@ -30,9 +30,13 @@ class WeightsWriter:
         self._file = path.open("xb", buffering=0)
 
     def __enter__(self) -> Self:
-        self._write(0, memoryview(self._first))
-        # Its whole length at once: a full disk is told before the work.
-        os.posix_fallocate(self._file.fileno(), 0, len(self._first) + self._header.data_bytes)
+        try:
+            self._write(0, memoryview(self._first))
+            # Its whole length at once: a full disk is told before the work.
+            os.posix_fallocate(self._file.fileno(), 0, len(self._first) + self._header.data_bytes)
+        except OSError:
+            self._file.close()
+            raise
         return self
 
     def __exit__(

@@ -40,11 +40,14 @@ if TYPE_CHECKING:
     from penult.options import SGD
     from penult.options import Schedule
     from penult.options import Texts
+    from penult.results.comparing.comparison import Comparison
     from penult.results.descriptors import Descriptors
     from penult.results.descriptors import Eigenvectors
     from penult.results.descriptors import PrincipalAngles
     from penult.results.diagnosis.definitions import DiagnosticDefinition
     from penult.results.diagnosis.diagnosis import Diagnosis
+    from penult.results.diagnosis.epochs import RunDiagnosis
+    from penult.results.diagnosis.influence import Influence
     from penult.results.groupings.consensus import Consensus
     from penult.results.groupings.discovery_table import DiscoveryTable
     from penult.results.groupings.grouping import Grouping
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from penult.results.heads import HeadArrays
     from penult.results.lists.listing import Listing
     from penult.results.merging.curve import MergeCurve
+    from penult.results.merging.head_soup import HeadSoup
     from penult.results.merging.merge import Lineage
     from penult.results.merging.merge import Merge
     from penult.results.metrics import Metrics
@@ -85,6 +89,7 @@ if TYPE_CHECKING:
     from penult.types import FileHead
     from penult.types import GridName
     from penult.types import GroupSource
+    from penult.types import HeadSoupRule
     from penult.types import Intercept
     from penult.types import Link
     from penult.types import MergeMethodName
@@ -110,6 +115,7 @@ if TYPE_CHECKING:
     from penult.wire.references import FeatureSetLike
     from penult.wire.references import GroupingLike
     from penult.wire.references import HeadLike
+    from penult.wire.references import ResultLike
     from penult.wire.references import ScalingLike
     from penult.wire.refit_arguments import PathArguments
     from penult.wire.refit_arguments import RefitArguments
@@ -134,6 +140,13 @@ class Client(Twin[SyncClient]):
         self.jobs = Jobs(sync.jobs)
         self.results = Results(sync.results)
 
+    async def compare(self, items: Sequence[Run | Checkpoint], *, split: str, measures: Sequence[str] | str | None=None, timeout: float=600.0, progress: bool | None=None) -> Comparison:
+        """Checkpoints by their own heads on one split: shared errors, what each does better, ranks, evenness.
+
+        As `Client.compare` of the synchronous client.
+        """
+        return await awaited(self.sync.compare, items, split=split, measures=measures, timeout=timeout, progress=progress)  # pyright: ignore
+
     async def consensus(self, groupings: Sequence[GroupingLike], *, k: int=2, name: str | None=None, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=600.0) -> Consensus:
         """One grouping out of several of the same rows, and the rows that they disagree on.
 
@@ -154,6 +167,13 @@ class Client(Twin[SyncClient]):
         As `Client.diagnose` of the synchronous client.
         """
         return await awaited(self.sync.diagnose, features, ids, by=by, other=other, matched=matched, replicates=replicates, numbers=numbers, rows=rows, split=split, seed=seed, timeout=timeout, progress=progress)  # pyright: ignore
+
+    async def diagnose_run(self, run: Run | str, ids: Sequence[str] | str, *, split: str, by: ByLike='group', matched: bool=False, replicates: int=200, numbers: Mapping[str, float] | None=None, rows: RowsLike | None=None, seed: int=0, timeout: float=600.0, progress: bool | None=None) -> RunDiagnosis:
+        """`diagnose` of every checkpoint of a run: when the shortcut is learned, when groups pull against each other.
+
+        As `Client.diagnose_run` of the synchronous client.
+        """
+        return await awaited(self.sync.diagnose_run, run, ids, split=split, by=by, matched=matched, replicates=replicates, numbers=numbers, rows=rows, seed=seed, timeout=timeout, progress=progress)  # pyright: ignore
 
     async def diagnostics(self, *, timeout: float=30.0) -> Listing[DiagnosticDefinition]:
         """Everything that `diagnose` can compute: ids by family, formulas, what they need, what they cost.
@@ -218,12 +238,12 @@ class Client(Twin[SyncClient]):
         """
         return await awaited(self.sync.extract, checkpoint, dataset=dataset, attribute=attribute, splits=splits, kind=kind, dtype=dtype, batch_size=batch_size, class_map=class_map, tags=tags, note=note, timeout=timeout)  # pyright: ignore
 
-    async def finetune(self, *, dataset: Dataset | str | None=None, backbone: str | Path | None=None, start: Checkpoint | Refit | str | None=None, recipe: RecipeName | None=None, attribute: str | None=None, pretrained: bool | None=None, weights: str | Path | None=None, head: FileHead | None=None, balance: BalanceMethod | None=None, by: ByLike | None=None, ratio: float | Literal['dataset'] | None=None, missing_groups: MissingGroups | None=None, epochs: int | None=None, batch_size: int | None=None, seed: int | None=None, evaluate: Sequence[str] | None=None, optimizer: AdamW | SGD | None=None, schedule: Schedule | None=None, loss: CrossEntropy | GroupDRO | CVaRDRO | None=None, augment: Augment | None=None, repeat: RepeatErrors | None=None, inputs: Images | Texts | None=None, compute: Compute | None=None, record: Record | None=None, name: str | None=None, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=60.0) -> Job[Run]:
+    async def finetune(self, *, dataset: Dataset | str | None=None, backbone: str | Path | None=None, start: Checkpoint | Refit | str | None=None, recipe: RecipeName | None=None, attribute: str | None=None, pretrained: bool | None=None, weights: str | Path | None=None, head: FileHead | None=None, balance: BalanceMethod | None=None, by: ByLike | None=None, ratio: float | Literal['dataset'] | None=None, group_ratio: float | None=None, missing_groups: MissingGroups | None=None, epochs: int | None=None, batch_size: int | None=None, seed: int | None=None, evaluate: Sequence[str] | None=None, optimizer: AdamW | SGD | None=None, schedule: Schedule | None=None, loss: CrossEntropy | GroupDRO | CVaRDRO | None=None, augment: Augment | None=None, repeat: RepeatErrors | None=None, inputs: Images | Texts | None=None, compute: Compute | None=None, record: Record | None=None, name: str | None=None, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=60.0) -> Job[Run]:
         """Start finetuning all weights of a backbone; ``.wait()`` gives the `Run`.
 
         As `Client.finetune` of the synchronous client.
         """
-        return await awaited(self.sync.finetune, dataset=dataset, backbone=backbone, start=start, recipe=recipe, attribute=attribute, pretrained=pretrained, weights=weights, head=head, balance=balance, by=by, ratio=ratio, missing_groups=missing_groups, epochs=epochs, batch_size=batch_size, seed=seed, evaluate=evaluate, optimizer=optimizer, schedule=schedule, loss=loss, augment=augment, repeat=repeat, inputs=inputs, compute=compute, record=record, name=name, tags=tags, note=note, timeout=timeout)  # pyright: ignore
+        return await awaited(self.sync.finetune, dataset=dataset, backbone=backbone, start=start, recipe=recipe, attribute=attribute, pretrained=pretrained, weights=weights, head=head, balance=balance, by=by, ratio=ratio, group_ratio=group_ratio, missing_groups=missing_groups, epochs=epochs, batch_size=batch_size, seed=seed, evaluate=evaluate, optimizer=optimizer, schedule=schedule, loss=loss, augment=augment, repeat=repeat, inputs=inputs, compute=compute, record=record, name=name, tags=tags, note=note, timeout=timeout)  # pyright: ignore
 
     async def finetunes(self, requests: Sequence[FinetuneArguments]=({},), *, seeds: Iterable[int] | None=None, timeout: float=60.0, **common: Unpack[FinetuneArguments]) -> JobGroup[Run]:
         """Start several finetunings, a sweep, each with every seed; ``.wait()`` gives their runs in order.
@@ -252,6 +272,13 @@ class Client(Twin[SyncClient]):
         As `Client.grouping_stability` of the synchronous client.
         """
         return await awaited(self.sync.grouping_stability, features, method=method, seeds=seeds, share=share, timeout=timeout, progress=progress, **arguments)  # pyright: ignore
+
+    async def influence(self, refit: ResultLike, on: SourceLike, *, by: ByLike='group', target: str | None=None, top_k: int=10, verify: int=0, rows: RowsLike | None=None, split: str | None=None, across_checkpoints: bool=False, seed: int=0, timeout: float=600.0, progress: bool | None=None) -> Influence:
+        """How the loss of each group changes when a row that was fitted is removed, for every row and group at once.
+
+        As `Client.influence` of the synchronous client.
+        """
+        return await awaited(self.sync.influence, refit, on, by=by, target=target, top_k=top_k, verify=verify, rows=rows, split=split, across_checkpoints=across_checkpoints, seed=seed, timeout=timeout, progress=progress)  # pyright: ignore
 
     async def info(self, *, timeout: float=30.0) -> Info:
         """Version, device, limits and packaged backbones of the server, and how much it has stored.
@@ -295,12 +322,12 @@ class Client(Twin[SyncClient]):
         """
         return await awaited(self.sync.map, features, split=split, by=by, rows=rows, method=method, seed=seed, timeout=timeout, progress=progress)  # pyright: ignore
 
-    async def merge(self, checkpoints: Sequence[Checkpoint | Run | str], *, method: MergeMethodName='uniform', shares: Sequence[float] | None=None, base: Checkpoint | str | None=None, scope: MergeScope | None=None, blocks: Sequence[str] | None=None, t: float | None=None, k: int | None=None, scale: float | None=None, density: float | None=None, smallest: float | None=None, largest: float | None=None, per_tensor: bool | None=None, select: Mapping[str, Any] | None=None, bn: BatchNormRule | None=None, bn_stream: BatchNormStream | None=None, bn_batch_size: int | None=None, bn_count: int | None=None, bn_seed: int | None=None, dataset: Dataset | str | None=None, attribute: str | None=None, allow_datasets: bool=False, allow_extrapolation: bool=False, seed: int | None=None, then: Mapping[str, Any] | None=None, name: str | None=None, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=60.0) -> Job[Merge]:
+    async def merge(self, checkpoints: Sequence[Checkpoint | Run | str], *, method: MergeMethodName='uniform', shares: Sequence[float] | None=None, base: Checkpoint | str | None=None, scope: MergeScope | None=None, blocks: Sequence[str] | None=None, t: float | None=None, k: int | None=None, scale: float | None=None, density: float | None=None, smallest: float | None=None, largest: float | None=None, per_tensor: bool | None=None, alpha: float | None=None, rows: int | None=None, row_stream: BatchNormStream | None=None, select: Mapping[str, Any] | None=None, bn: BatchNormRule | None=None, bn_stream: BatchNormStream | None=None, bn_batch_size: int | None=None, bn_count: int | None=None, bn_seed: int | None=None, dataset: Dataset | str | None=None, attribute: str | None=None, allow_datasets: bool=False, allow_extrapolation: bool=False, seed: int | None=None, then: Mapping[str, Any] | None=None, name: str | None=None, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=60.0) -> Job[Merge]:
         """Merge checkpoints of one architecture into a new one; ``.wait()`` gives the `Merge`.
 
         As `Client.merge` of the synchronous client.
         """
-        return await awaited(self.sync.merge, checkpoints, method=method, shares=shares, base=base, scope=scope, blocks=blocks, t=t, k=k, scale=scale, density=density, smallest=smallest, largest=largest, per_tensor=per_tensor, select=select, bn=bn, bn_stream=bn_stream, bn_batch_size=bn_batch_size, bn_count=bn_count, bn_seed=bn_seed, dataset=dataset, attribute=attribute, allow_datasets=allow_datasets, allow_extrapolation=allow_extrapolation, seed=seed, then=then, name=name, tags=tags, note=note, timeout=timeout)  # pyright: ignore
+        return await awaited(self.sync.merge, checkpoints, method=method, shares=shares, base=base, scope=scope, blocks=blocks, t=t, k=k, scale=scale, density=density, smallest=smallest, largest=largest, per_tensor=per_tensor, alpha=alpha, rows=rows, row_stream=row_stream, select=select, bn=bn, bn_stream=bn_stream, bn_batch_size=bn_batch_size, bn_count=bn_count, bn_seed=bn_seed, dataset=dataset, attribute=attribute, allow_datasets=allow_datasets, allow_extrapolation=allow_extrapolation, seed=seed, then=then, name=name, tags=tags, note=note, timeout=timeout)  # pyright: ignore
 
     async def merge_curve(self, first: Checkpoint | Merge | Run | str, second: Checkpoint | Merge | Run | str, *, steps: int | None=None, t: Sequence[float] | None=None, splits: Sequence[str] | None=None, blocks: Literal['each'] | None=None, scope: MergeScope | None=None, bn: BatchNormRule | None=None, bn_stream: BatchNormStream | None=None, bn_batch_size: int | None=None, bn_count: int | None=None, bn_seed: int | None=None, dataset: Dataset | str | None=None, attribute: str | None=None, allow_datasets: bool=False, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=60.0) -> Job[MergeCurve]:
         """Measure networks on the line between two, by group; ``.wait()`` gives the `MergeCurve`.
@@ -358,12 +385,12 @@ class Client(Twin[SyncClient]):
         """
         return self.sync.recipes()
 
-    async def refit(self, features: FeatureSetLike, *, preset: Preset | None=None, balance: BalanceMethod | None=None, by: ByLike | None=None, ratio: float | None=None, missing_groups: MissingGroups | None=None, l1: float | None=None, l2: float | None=None, penalty: PenaltyScale | None=None, center: HeadLike | None=None, intercept: Intercept | None=None, link: Link | None=None, standardize: ScalingLike | None=None, repeats: int | None=None, weights: WeightsChoice | ArrayLike | None=None, gamma: float | None=None, up: float | None=None, class_ratio: float | None=None, detector: PathArguments | None=None, detector_l1: float | None=None, rows: RowsChoice | ArrayLike | None=None, top_k: int | None=None, other: FeatureSetLike | None=None, offset: OffsetChoice | None=None, tau: float | None=None, groups: GroupSource | None=None, risk: Risk | None=None, alpha: float | None=None, subspace: int | None=None, path: PathArguments | None=None, grid: Mapping[GridName, Sequence[float]] | None=None, select: SelectArguments | None=None, evaluate: Mapping[str, FeatureSetLike] | None=None, train: FeatureSetLike | None=None, seed: int=0, plan: bool=False, tolerance: float | None=None, max_iterations: int | None=None, across_checkpoints: bool=False, name: str | None=None, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=600.0, progress: bool | None=None) -> Refit:
+    async def refit(self, features: FeatureSetLike, *, preset: Preset | None=None, balance: BalanceMethod | None=None, by: ByLike | None=None, ratio: float | None=None, group_ratio: float | None=None, missing_groups: MissingGroups | None=None, l1: float | None=None, l2: float | None=None, penalty: PenaltyScale | None=None, center: HeadLike | None=None, intercept: Intercept | None=None, link: Link | None=None, standardize: ScalingLike | None=None, repeats: int | None=None, weights: WeightsChoice | ArrayLike | None=None, gamma: float | None=None, up: float | None=None, class_ratio: float | None=None, detector: PathArguments | None=None, detector_l1: float | None=None, rows: RowsChoice | ArrayLike | None=None, top_k: int | None=None, other: FeatureSetLike | None=None, offset: OffsetChoice | None=None, tau: float | None=None, groups: GroupSource | None=None, risk: Risk | None=None, alpha: float | None=None, subspace: int | None=None, path: PathArguments | None=None, grid: Mapping[GridName, Sequence[float]] | None=None, select: SelectArguments | None=None, evaluate: Mapping[str, FeatureSetLike] | None=None, train: FeatureSetLike | None=None, seed: int=0, plan: bool=False, tolerance: float | None=None, max_iterations: int | None=None, across_checkpoints: bool=False, name: str | None=None, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=600.0, progress: bool | None=None) -> Refit:
         """Retrain the last layer on stored features.
 
         As `Client.refit` of the synchronous client.
         """
-        return await awaited(self.sync.refit, features, preset=preset, balance=balance, by=by, ratio=ratio, missing_groups=missing_groups, l1=l1, l2=l2, penalty=penalty, center=center, intercept=intercept, link=link, standardize=standardize, repeats=repeats, weights=weights, gamma=gamma, up=up, class_ratio=class_ratio, detector=detector, detector_l1=detector_l1, rows=rows, top_k=top_k, other=other, offset=offset, tau=tau, groups=groups, risk=risk, alpha=alpha, subspace=subspace, path=path, grid=grid, select=select, evaluate=evaluate, train=train, seed=seed, plan=plan, tolerance=tolerance, max_iterations=max_iterations, across_checkpoints=across_checkpoints, name=name, tags=tags, note=note, timeout=timeout, progress=progress)  # pyright: ignore
+        return await awaited(self.sync.refit, features, preset=preset, balance=balance, by=by, ratio=ratio, group_ratio=group_ratio, missing_groups=missing_groups, l1=l1, l2=l2, penalty=penalty, center=center, intercept=intercept, link=link, standardize=standardize, repeats=repeats, weights=weights, gamma=gamma, up=up, class_ratio=class_ratio, detector=detector, detector_l1=detector_l1, rows=rows, top_k=top_k, other=other, offset=offset, tau=tau, groups=groups, risk=risk, alpha=alpha, subspace=subspace, path=path, grid=grid, select=select, evaluate=evaluate, train=train, seed=seed, plan=plan, tolerance=tolerance, max_iterations=max_iterations, across_checkpoints=across_checkpoints, name=name, tags=tags, note=note, timeout=timeout, progress=progress)  # pyright: ignore
 
     async def refits(self, requests: Sequence[RefitArguments], *, timeout: float=600.0, progress: bool | None=None) -> list[Refit | PenultError]:
         """Several refits, solved together where they share a feature set; answers in the order of `requests`.
@@ -399,6 +426,13 @@ class Client(Twin[SyncClient]):
         As `Client.soup` of the synchronous client.
         """
         return await awaited(self.sync.soup, heads, weights, across_checkpoints=across_checkpoints, timeout=timeout)  # pyright: ignore
+
+    async def soup_heads(self, heads: Sequence[AnyHeadLike], features: FeatureSetLike, *, weights: HeadSoupRule='uniform', by_group: bool=False, margin: float=0.0, groups: Sequence[int] | None=None, class_map: Mapping[str, str] | None=None, across_checkpoints: bool=False, timeout: float=300.0, progress: bool | None=None) -> HeadSoup:
+        """One head of several on a feature set, exact and without a new pass: its shares, and who helps which group.
+
+        As `Client.soup_heads` of the synchronous client.
+        """
+        return await awaited(self.sync.soup_heads, heads, features, weights=weights, by_group=by_group, margin=margin, groups=groups, class_map=class_map, across_checkpoints=across_checkpoints, timeout=timeout, progress=progress)  # pyright: ignore
 
     async def spectra(self, features: SourceLike, *, split: str | None=None, by: ByLike='group', top_k: int | None=None, correction: int=0, center: bool=True, replicates: int | None=None, confidence: float=0.95, seed: int=0, rows: RowsLike | None=None, weights: SpectraWeights | None=None, gamma: float | None=None, name: str | None=None, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=600.0, progress: bool | None=None) -> Spectra:
         """Eigenvalues of the covariance of the features of each group or class, and how they compare.

@@ -5,9 +5,10 @@
 # Ray is annotated in part.
 
 from pathlib import Path
+from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from penult_proto.errors import ErrorKind
@@ -74,28 +75,47 @@ def check_nodes(root: Path) -> None:
     """Raise ServiceError for a node on which something else is installed than here (VERSION_MISMATCH), or that is to
     work and does not see the server's root (FILES_MISSING).
     """
-    asked = ray.remote(num_cpus=0, max_retries=0)(on_nodes.look)
     with probe_in(root) as probe:
-        said = {
-            f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})": (
-                node["Resources"].get("CPU", 0) > 0,
-                asked.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)).remote(
-                    str(root), probe
-                ),
-            )
-            for node in ray.nodes()
-            if node["Alive"]
-        }
-        for node, (works, ref) in said.items():
-            try:
-                theirs: Json = ray.get(ref, timeout=NODE_SECONDS)
-            except GetTimeoutError:
-                raise WorkerDiedError(f"node {node} does not say its versions within {NODE_SECONDS:.0f} s") from None
-            except RayError as error:
-                if "ModuleNotFoundError" not in str(error):
-                    continue  # it has died meanwhile, and gets no work
-                theirs = {"versions": {}}
-            check_place(node, root, theirs if works else theirs | {"sees": True})
+        asked = {node["NodeID"]: (node, _ask(node["NodeID"], root, probe)) for node in ray.nodes() if node["Alive"]}
+        for node, said in asked.values():
+            name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            theirs = _answer(name, said)
+            if theirs is None and _lives(node["NodeID"]):
+                theirs = _answer(name, _ask(node["NodeID"], root, probe))
+            if theirs is not None:
+                works = node["Resources"].get("CPU", 0) > 0
+                check_place(name, root, theirs if works else theirs | {"sees": True})
+            elif _lives(node["NodeID"]):
+                raise WorkerDiedError(f"node {name} lives and ends what it is asked; see its log, or take it out")
+
+
+def _ask(node_id: str, root: Path, probe: str) -> Any:
+    """What becomes the node's own account of itself."""
+    look = ray.remote(num_cpus=0, max_retries=0)(on_nodes.look)
+    return look.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote(
+        str(root), probe
+    )
+
+
+def _answer(name: str, said: Any) -> Json | None:
+    """What a node said; None where its process, or the node, ended first. Raises WorkerDiedError where it says nothing
+    in time or cannot look."""
+    try:
+        return ray.get(said, timeout=NODE_SECONDS)
+    except GetTimeoutError:
+        raise WorkerDiedError(f"node {name} does not say its versions within {NODE_SECONDS:.0f} s") from None
+    except RayTaskError as error:
+        if "ModuleNotFoundError" not in str(error):
+            raise WorkerDiedError(f"node {name} cannot look at itself: {error}") from error
+        return {"versions": {}, "sees": True}
+    except RayError as error:
+        if "ModuleNotFoundError" not in str(error):
+            return None
+        return {"versions": {}, "sees": True}
+
+
+def _lives(node_id: str) -> bool:
+    return any(node["NodeID"] == node_id and node["Alive"] for node in ray.nodes())
 
 
 def check_place(node: str, root: Path, said: Json) -> None:

@@ -40,6 +40,7 @@ ATTRIBUTES = {
 }
 TWINNED = {"Job", "JobGroup"}
 """Names that mean the twin, wherever they stand in a signature."""
+UNTYPED = "# pandas has no stubs of its own.\n# pyright: reportMissingTypeStubs=false\n\n"
 NOW = "now: "
 """Before the import of a name that a default value needs."""
 OPEN = """
@@ -90,7 +91,10 @@ class Source:
             if isinstance(one, ast.ImportFrom) and any((part.asname or part.name) == name for part in one.names):
                 part = next(part for part in one.names if (part.asname or part.name) == name)
                 return f"from {one.module} import {part.name}{f' as {part.asname}' if part.asname else ''}"
-        return f"from {self.module.__name__} import {name}" if hasattr(self.module, name) else None
+        found = getattr(self.module, name, None)
+        if isinstance(found, ModuleType):
+            return f"import {found.__name__}" + ("" if found.__name__ == name else f" as {name}")
+        return f"from {self.module.__name__} import {name}" if found is not None else None
 
 
 def written() -> dict[str, str]:
@@ -150,7 +154,7 @@ def _module(about: str, kinds: tuple[type[Any], ...], extra: str = "") -> str:
     typed = f"\nif TYPE_CHECKING:\n{lines}\n" if lines else ""
     checking = "from typing import TYPE_CHECKING\n" if lines else ""
     return (
-        f'"""{about} Made by ``python -m penult.aio.generate``."""\n\nfrom __future__ import annotations\n\n'
+        f'"""{about} Made by ``python -m penult.aio.generate``."""\n\n{UNTYPED}from __future__ import annotations\n\n'
         f"{checking}{chr(10).join(at_run_time)}\n{typed}\n{body}{extra}"
     )
 

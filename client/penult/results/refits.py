@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-STRENGTHS = ("l1", "l2", "ratio", "group_ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k")
-STRENGTHS += ("subspace",)
+STRENGTHS = (
+    *("l1", "l2", "ratio", "group_ratio", "gamma", "up", "class_ratio", "detector_l1", "tau", "alpha", "top_k"),
+    "subspace",
+)
 """Settings that a grid may hold; None where they go with another method."""
 MOST_SCORES = 3
 """Evaluated sets that one line has space for."""

@@ -16,7 +16,7 @@ from penult_kernels.weight_space.scores import score_factors
 from penult_server.backbones.classifier import Classifier, memory_errors
 from penult_server.backbones.images.preprocessing import Batch
 from penult_server.backbones.inputs import SplitInputs
-from penult_server.merging.row_gradients import squares_of
+from penult_server.merging.row_gradients import UnknownSortError, squares_of
 
 BATCH = 32
 """Examples of a pass, which changes rounding alone."""
@@ -89,7 +89,7 @@ class _Fisher:
         for batch in singles:
             logits = self._classifier.logits(batch)
             for direction in _directions(logits):
-                found = torch.autograd.grad(
+                found: tuple[Tensor | None, ...] = torch.autograd.grad(
                     (logits * direction).sum(), list(wanted.values()), retain_graph=True, allow_unused=True
                 )
                 for name, one in zip(wanted, found, strict=True):
@@ -142,7 +142,7 @@ class _Layers:
         self._is_pulling = True
         try:
             found = squares_of(layer, read, gradient.detach())
-        except (NotImplementedError, RuntimeError):  # of a sort that is not known: measured one at a time
+        except (UnknownSortError, RuntimeError):  # of a sort that is not known: measured one at a time
             return
         finally:
             self._is_pulling = False

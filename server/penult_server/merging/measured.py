@@ -1,5 +1,8 @@
 """What a method measures of every network before it merges: on which examples, and kept in files that go with it."""
 
+# pyright: reportUnknownVariableType=false
+# safetensors is annotated in part.
+
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path

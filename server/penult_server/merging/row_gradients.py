@@ -4,6 +4,7 @@
 # torch annotates its function transforms and modules in part.
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
@@ -12,6 +13,11 @@ from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
+
+
+class UnknownSortError(Exception):
+    """No rule here gives a layer's gradients of single examples."""
+
 
 Squares = Callable[[nn.Module, Tensor, Tensor], dict[str, Tensor]]
 """From a layer, what it read (N, ...) and the gradient of what it made (N, ...) to sum_n g_n^2 of its parameters."""
@@ -27,9 +33,9 @@ def columns(layer: nn.Conv2d, read: Tensor) -> Tensor:
     """(N, groups, D, L) what each of L places of a convolution multiplies, D = channels of a group x kernel."""
     padding = layer.padding
     if isinstance(layer, Conv2dSame):
-        read, padding = pad_same(read, layer.kernel_size, layer.stride, layer.dilation), (0, 0)
+        read, padding = pad_same(read, list(layer.kernel_size), list(layer.stride), list(layer.dilation)), (0, 0)
     if layer.padding_mode != "zeros" or isinstance(padding, str):
-        raise NotImplementedError(f"a convolution padded by {layer.padding_mode!r}, {padding!r}")
+        raise UnknownSortError(f"a convolution padded by {layer.padding_mode!r}, {padding!r}")
     n = len(read)
     if layer.kernel_size == (1, 1) and padding == (0, 0):
         found = read[:, :, :: layer.stride[0], :: layer.stride[1]].flatten(2)
@@ -48,6 +54,7 @@ def _convolution(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, 
 
 
 def _linear(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Tensor]:
+    assert isinstance(layer, nn.Linear)
     n = len(read)
     read, gradient = read.reshape(n, -1, read.shape[-1]), gradient.reshape(n, -1, gradient.shape[-1])
     if read.shape[1] == 1:
@@ -73,13 +80,14 @@ def _batch_norm(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, T
     """In eval mode, where it scales and shifts by fixed statistics; timm's holds the activation that follows, too."""
     assert isinstance(layer, nn.BatchNorm2d)
     if layer.running_mean is None or layer.running_var is None:
-        raise NotImplementedError("BatchNorm without statistics")
+        raise UnknownSortError("BatchNorm without statistics")
     scale = (layer.running_var + layer.eps).rsqrt()
     normal = (read - layer.running_mean[:, None, None]) * scale[:, None, None]
     if isinstance(layer, BatchNormAct2d):
+        follow: Any = nn.Sequential(layer.drop, layer.act)
         with torch.enable_grad():
             before = (normal * layer.weight[:, None, None] + layer.bias[:, None, None]).detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(layer.act(layer.drop(before * 1)), before, gradient)
+            (gradient,) = torch.autograd.grad(follow(before * 1), before, gradient)
     return {
         "weight": (gradient * normal).flatten(2).sum(2).square().sum(0),
         "bias": gradient.flatten(2).sum(2).square().sum(0),
@@ -91,8 +99,11 @@ def _any_layer(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Te
     own = {name: one.detach() for name, one in layer.named_parameters(recurse=False)}
 
     def of_one(one: Tensor, made: Tensor) -> dict[str, Tensor]:
-        _, pull = vjp(lambda given: functional_call(layer, given, (one.unsqueeze(0),)), own)
-        return pull(made.unsqueeze(0))[0]
+        def run(given: dict[str, Tensor]) -> Any:
+            return functional_call(layer, given, (one.unsqueeze(0),))
+
+        made_and_pull: Any = vjp(run, own)
+        return made_and_pull[1](made.unsqueeze(0))[0]
 
     return {name: rows.square().sum(0) for name, rows in vmap(of_one)(read, gradient).items()}
 

@@ -1,5 +1,8 @@
 """`penult.calls.checkpoints.Checkpoints`, awaited. Made by ``python -m penult.aio.generate``."""
 
+# pandas has no stubs of its own.
+# pyright: reportMissingTypeStubs=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -11,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
     from penult.aio.twins.jobs import Job
-    from penult.calls.checkpoints import os
     from penult.results.heads import Head
     from penult.results.lists.listing import Listing
     from penult.results.records import Checkpoint
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from penult.types import ForeignObjects
     from penult.types import PoolingName
     from penult.wire.encode import Since
+    import os
 
 
 class Checkpoints(Twin[SyncCheckpoints]):

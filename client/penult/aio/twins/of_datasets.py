@@ -1,5 +1,8 @@
 """`penult.calls.datasets.Datasets`, awaited. Made by ``python -m penult.aio.generate``."""
 
+# pandas has no stubs of its own.
+# pyright: reportMissingTypeStubs=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

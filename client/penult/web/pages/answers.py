@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -96,9 +97,7 @@ def refits_table(found: list[ResultSummary], names: dict[str, str], *, caption: 
 async def diagnostics(visit: Visit) -> Response:
     """Stored diagnoses, descriptors and angles."""
     kinds: tuple[ResultKind, ...] = ("diagnosis", "descriptors", "principal_angles")
-    lists = await visit.ask_all(
-        *(lambda kind=kind: visit.client.results.list(kind=kind, limit=MOST_LISTED) for kind in kinds)
-    )
+    lists = await visit.ask_all(*(partial(visit.client.results.list, kind=kind, limit=MOST_LISTED) for kind in kinds))
     return visit.page(
         "Diagnostics",
         *(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -30,7 +31,7 @@ async def groups(visit: Visit) -> Response:
     found, datasets, *about = await visit.ask_all(
         lambda: visit.client.groupings.list(limit=MOST_LISTED),
         lambda: visit.client.datasets.list(),
-        *(lambda kind=kind: visit.client.results.list(kind=kind, limit=MOST_LISTED) for kind in NEIGHBOUR_KINDS),
+        *(partial(visit.client.results.list, kind=kind, limit=MOST_LISTED) for kind in NEIGHBOUR_KINDS),
     )
     now = datetime.now(UTC)
     rows = [

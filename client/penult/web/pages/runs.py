@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from penult.display.html import Trusted
+from penult.display.html import Trusted, on_a_page
 from penult.results.html.stored import run_html
 from penult.results.spectra import Spectra
 from penult.web.charts.of_runs import gap_chart, history_charts
@@ -21,7 +21,7 @@ from penult.web.pages.parts import (
     summaries_table,
 )
 from penult.web.pages.repeating import call
-from penult.web.rendering import digest_link, joined, link, on_a_page, path, shown
+from penult.web.rendering import digest_link, joined, link, path, shown
 
 if TYPE_CHECKING:
     from penult.client import Client

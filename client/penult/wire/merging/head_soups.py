@@ -12,7 +12,8 @@ from penult.types import HeadSoupRule
 from penult.wire import decode
 from penult.wire.arrays import decode as array
 from penult.wire.decode_refits import head as head_of
-from penult.wire.encode_refits import check_class_map, head_reference
+from penult.wire.encode import check_class_map
+from penult.wire.encode_refits import head_reference
 from penult.wire.references import AnyHead, FeatureSetLike, feature_set_name
 from penult_proto.enums import name_or
 from penult_proto.v1 import refits_pb2 as pb

@@ -218,7 +218,7 @@ def _direction(given: Constraints, inside: Integers, gradient: Floats, rho: floa
         gram = (z @ z.T) * (u @ u.T)
         gram[np.diag_indices_from(gram)] += 1.0 / rho
         along = np.sum((z @ gradient.T) * u, axis=1)
-        solved: Floats = np.linalg.solve(gram, along).astype(np.float64)
+        solved: Floats = np.asarray(np.linalg.solve(gram, along), dtype=np.float64)
         return -gradient + (u * solved[:, None]).T @ z
     hessian = np.zeros((q, d, q, d))
     for p in range(q):

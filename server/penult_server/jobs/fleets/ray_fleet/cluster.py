@@ -84,7 +84,7 @@ def check_nodes(root: Path) -> None:
                 theirs = _answer(name, _ask(node["NodeID"], root, probe))
             if theirs is not None:
                 works = node["Resources"].get("CPU", 0) > 0
-                check_place(name, root, theirs if works else theirs | {"sees": True})
+                check_place(name, root, theirs if works else {**theirs, "sees": True})
             elif _lives(node["NodeID"]):
                 raise WorkerDiedError(f"node {name} lives and ends what it is asked; see its log, or take it out")
 

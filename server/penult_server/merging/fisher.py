@@ -89,7 +89,7 @@ class _Fisher:
         for batch in singles:
             logits = self._classifier.logits(batch)
             for direction in _directions(logits):
-                found: tuple[Tensor | None, ...] = torch.autograd.grad(
+                found: Any = torch.autograd.grad(  # None where a weight has no part in it
                     (logits * direction).sum(), list(wanted.values()), retain_graph=True, allow_unused=True
                 )
                 for name, one in zip(wanted, found, strict=True):

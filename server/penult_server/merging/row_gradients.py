@@ -61,7 +61,8 @@ def _linear(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Tenso
         weight = gradient[:, 0].square().T @ read[:, 0].square()
     else:
         weight = torch.bmm(gradient.transpose(1, 2), read).square().sum(0)
-    return {"weight": weight} | ({} if layer.bias is None else {"bias": gradient.sum(1).square().sum(0)})
+    bias = {"bias": gradient.sum(1).square().sum(0)}
+    return {"weight": weight} | (bias if "bias" in dict(layer.named_parameters(recurse=False)) else {})
 
 
 def _embedding(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Tensor]:
@@ -84,10 +85,11 @@ def _batch_norm(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, T
     scale = (layer.running_var + layer.eps).rsqrt()
     normal = (read - layer.running_mean[:, None, None]) * scale[:, None, None]
     if isinstance(layer, BatchNormAct2d):
-        follow: Any = nn.Sequential(layer.drop, layer.act)
+        drop: Any = layer.drop
+        act: Any = layer.act
         with torch.enable_grad():
             before = (normal * layer.weight[:, None, None] + layer.bias[:, None, None]).detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(follow(before * 1), before, gradient)
+            (gradient,) = torch.autograd.grad(act(drop(before * 1)), before, gradient)
     return {
         "weight": (gradient * normal).flatten(2).sum(2).square().sum(0),
         "bias": gradient.flatten(2).sum(2).square().sum(0),

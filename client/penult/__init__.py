@@ -28,6 +28,9 @@ Answers are records (`Run`, `FeatureSet`, `Spectra`, `Refit`, `Metrics`, ...) th
 
 # Names are loaded when they are first used, so that the import itself costs milliseconds.
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -209,6 +212,18 @@ _MODULES = ("datasets",)
 __all__ = [*_HOMES, *_MODULES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll]  it reads the imports above
 
 
+@contextmanager
+def _without_collections() -> Iterator[None]:
+    """Modules that are loaded stay, and collections of garbage meanwhile would look at all of them again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def __getattr__(name: str) -> object:
     if name == "__version__":
         from importlib.metadata import version
@@ -218,7 +233,8 @@ def __getattr__(name: str) -> object:
         return import_module(f"penult.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'penult' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
-    value = getattr(import_module(_HOMES[name]), name)
+    with _without_collections():
+        value = getattr(import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
 

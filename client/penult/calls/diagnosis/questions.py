@@ -1,6 +1,9 @@
 """Diagnostics of features: what there are, and their values."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +13,6 @@ from penult.calls.waiting.queries import ask, shown_name
 from penult.connection.rpc import Connection
 from penult.results.diagnosis.definitions import DiagnosticDefinition, definition_row
 from penult.results.diagnosis.diagnosis import Diagnosis
-from penult.results.diagnosis.epochs import RunDiagnosis
 from penult.results.lists.listing import Listing
 from penult.results.records import Run
 from penult.wire import decode
@@ -18,6 +20,9 @@ from penult.wire.diagnosis import decoding, encoding
 from penult.wire.encode_spectra import RowsLike, SourceLike
 from penult.wire.references import ByLike, run_id
 from penult_proto.v1 import diagnostics_pb2, runs_pb2
+
+if TYPE_CHECKING:
+    from penult.results.diagnosis.epochs import RunDiagnosis
 
 
 class Diagnosing:
@@ -135,6 +140,8 @@ class Diagnosing:
         InvalidRequest : as for `diagnose`; what compares with a second set has none here.
         NotFound : kinds ``unknown_run``, ``unknown_feature_set``.
         """
+        from penult.results.diagnosis.epochs import RunDiagnosis  # not with `import penult`
+
         of_split = coerce.text("split", split, example="'val'")
         request = build(runs_pb2.GetRunRequest, id=run_id(run))
         found = decode.run(self.connection.unary(self.connection.stubs.runs.GetRun, request, timeout=timeout))

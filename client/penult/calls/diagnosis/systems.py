@@ -1,19 +1,23 @@
 """Checkpoints beside each other, on the rows of one split."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from penult.arguments import coerce
 from penult.arguments.instead import wrong_sort
 from penult.calls.arrays.predicting import Predicting
 from penult.calls.features import FeatureSets
 from penult.errors import from_kind, invalid, shown
-from penult.results.comparing.comparison import MEASURES, Comparison
-from penult.results.comparing.scored import scored_together
 from penult.results.notes import Note
 from penult.results.records import Checkpoint, FeatureSet, Run
 from penult.results.rows.predictions import Predictions
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
+
+if TYPE_CHECKING:
+    from penult.results.comparing.comparison import Comparison
 
 EXAMPLE = "[run_a, run_b]"
 MOST_SYSTEMS = 200
@@ -54,6 +58,9 @@ class ComparingSystems(Predicting):
         InvalidRequest : fewer than two items, an unknown measure (the message lists them), other classes or groups.
         NotFound : kind ``unknown_feature_set``: no features of the split are stored.
         """
+        from penult.results.comparing.comparison import MEASURES, Comparison  # not with `import penult`
+        from penult.results.comparing.scored import scored_together
+
         of_split = coerce.text("split", split, example="'test'")
         wanted = _measures(measures)
         checkpoints = [_checkpoint(one) for one in coerce.listed("items", items, EXAMPLE)]
@@ -84,6 +91,8 @@ class ComparingSystems(Predicting):
 
 
 def _measures(measures: Sequence[str] | str | None) -> list[str]:
+    from penult.results.comparing.comparison import MEASURES
+
     if measures is None:
         return list(MEASURES)
     given = [measures] if isinstance(measures, str) else coerce.listed("measures", measures, '["evenness"]')

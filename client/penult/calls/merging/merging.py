@@ -1,8 +1,10 @@
 """The part of the client that merges stored networks."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from penult.arguments.coerce import build, check_choice, flag, listed, optional_text
 from penult.arguments.coerce import choice as choice_of
@@ -19,7 +21,6 @@ from penult.calls.merging.methods import MergeMethods, merge_methods, with_merge
 from penult.calls.refitting import Refitting
 from penult.calls.waiting.queries import ask, shown_name
 from penult.results.merging.curve import MergeCurve
-from penult.results.merging.head_soup import HeadSoup
 from penult.results.merging.merge import Lineage, Merge
 from penult.results.records import Checkpoint, Dataset, Run
 from penult.types import BatchNormRule, BatchNormStream, HeadSoupRule, MergeMethodName, MergeScope
@@ -35,10 +36,12 @@ from penult.wire.merging.encode import (
     merge_select,
     row_rule,
 )
-from penult.wire.merging.head_soups import head_soup, soup_request
 from penult.wire.references import AnyHeadLike, FeatureSetLike, dataset_name
 from penult_proto.merge_methods import METHODS
 from penult_proto.v1 import jobs_pb2, merges_pb2
+
+if TYPE_CHECKING:
+    from penult.results.merging.head_soup import HeadSoup
 
 
 class Merging(Finetuning, Refitting):
@@ -295,6 +298,8 @@ class Merging(Finetuning, Refitting):
         InvalidRequest : heads that do not fit the set or each other; an argument without effect.
         NotFound : an unknown name.
         """
+        from penult.wire.merging.head_soups import head_soup, soup_request  # not with `import penult`
+
         found = [
             looked_up(self.connection, one, f"heads[{i}]", timeout=timeout)
             for i, one in enumerate(listed("heads", heads, "[refit_a, refit_b]"))

@@ -29,7 +29,7 @@ Answers are records (`Run`, `FeatureSet`, `Spectra`, `Refit`, `Metrics`, ...) th
 # Names are loaded when they are first used, so that the import itself costs milliseconds.
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -213,7 +213,7 @@ __all__ = [*_HOMES, *_MODULES, "__version__"]  # pyright: ignore[reportUnsupport
 
 
 @contextmanager
-def _without_collections() -> Iterator[None]:
+def _without_collections() -> Generator[None]:
     """Modules that are loaded stay, and collections of garbage meanwhile would look at all of them again and again."""
     enabled = gc.isenabled()
     gc.disable()

@@ -16,8 +16,6 @@ from penult.calls.waiting.queries import shown_name, waiting
 from penult.connection.rpc import Connection
 from penult.errors import invalid, shown
 from penult.results.neighbourhood.neighbours import Neighbours
-from penult.results.pictures.feature_map import FeatureMap
-from penult.results.pictures.gallery import Entry, Example, Gallery, page
 from penult.results.records import Dataset, FeatureSet
 from penult.wire import arrays, decode
 from penult.wire.decode import record
@@ -27,6 +25,8 @@ from penult.wire.transfer import receive_arrays
 from penult_proto.v1 import datasets_pb2, features_pb2, spectra_pb2
 
 if TYPE_CHECKING:
+    from penult.results.pictures.feature_map import FeatureMap
+    from penult.results.pictures.gallery import Example, Gallery
     from penult.wire.arrays import AnyArray
 
 COMPONENTS = 50
@@ -77,6 +77,8 @@ class Pictures:
             raise invalid(f"method= is 'pca' or 'umap'; got {shown(method)}", argument="method")
         reduce = None if method == "pca" else _umap(coerce.seed(seed))
         n_features = None if reduce is None else COMPONENTS
+        from penult.results.pictures.feature_map import FeatureMap  # not with `import penult`
+
         header, found = self._coordinates(
             feature_source(features, split, rows, grouping=scored_by(by)), n_features, features, timeout, progress
         )
@@ -125,6 +127,8 @@ class Pictures:
         NotFound : the dataset or the split does not exist.
         PreconditionFailed : a file of the dataset is missing, or has changed.
         """
+        from penult.results.pictures.gallery import Example  # not with `import penult`
+
         request = build(
             datasets_pb2.ReadExamplesRequest,
             dataset=dataset_name(dataset),
@@ -163,6 +167,8 @@ class Pictures:
         NotFound : the features, or their dataset, are not stored any more.
         PreconditionFailed : a file of the dataset is missing, or has changed.
         """
+        from penult.results.pictures.gallery import Entry, page  # not with `import penult`
+
         found = record_of("neighbours", neighbours, Neighbours)
         chosen = _chosen(found, rows, coerce.whole("most", most))
         own, others = (self._set_of(digest, timeout) for digest in (found.feature_set, found.among))

@@ -204,6 +204,17 @@ def test_a_normalised_step_has_the_length_of_the_rate():
     assert math.hypot(np.linalg.norm(one.weight), np.linalg.norm(one.bias)) == pytest.approx(0.1)
 
 
+def test_a_normalised_step_does_not_depend_on_the_gradients_beside_it():
+    """Those of one problem are 1e-180 of the other's: squared beside them they would be 0."""
+    x, y = rows_of(n=40, d=5, seed=8)
+    steps = TrajectorySettings(learning_rate=0.1, steps=2, normalize=True)
+    problem = Problem()
+    (alone,) = descend(x, y, 2, [problem], [steps])
+    (beside, _) = descend(x, y, 2, [problem, replace(problem, l2=1e180)], [steps, steps])
+    np.testing.assert_allclose(beside.weight, alone.weight, rtol=1e-12)
+    assert np.linalg.norm(alone.weight) > 0.15
+
+
 @pytest.mark.parametrize("changes", [{"optimizer": Optimizer.ADAMW}, {"clip_norm": 1.0}])
 def test_normalising_goes_with_neither_adam_nor_a_clip(changes):
     with pytest.raises(ValueError, match="normalize"):

@@ -5,7 +5,7 @@ stream, those of one problem next to each other. Arrays with a number for each c
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -155,14 +155,7 @@ class Stepper:
         A gradient of 0 stays 0.
         """
         xp = array_namespace(gradient)
-        # Gradients of separated rows fall like exp(-margin): scaled first, their squares do not underflow.
-        largest = xp.max(xp.abs(gradient)) if self._is_any["normalized"] else xp.ones_like(gradient[0, 0, 0])
-        gradient = gradient / xp.where(largest > 0, largest, xp.ones_like(largest))
-        squares = xp.sum(gradient * gradient, axis=1, keepdims=True) * self._device["doubled"]
-        if self._per_problem > 1:
-            of_problems = xp.sum(xp.reshape(squares, (squares.shape[0], 1, -1, self._per_problem)), axis=3)
-            squares = xp.repeat(of_problems, self._per_problem, axis=2)
-        norm = xp.sqrt(squares) * largest
+        norm = self._scaled_norms(gradient) if self._is_any["normalized"] else self._norms(gradient)
         factor = self._device["longest"] / (norm + CLIP_EPSILON)
         factor = xp.minimum(factor, xp.ones_like(factor))
         if not self._is_any["normalized"]:
@@ -171,6 +164,26 @@ class Stepper:
         least = 1e-37 if gradient.dtype == xp.float32 else 1e-307
         whole = 1.0 / xp.where(norm > least, norm, xp.ones_like(norm))
         return xp.where(self._device["normalized"] > 0, whole, factor)
+
+    def _norms(self, gradient: Array) -> Array:
+        """(S, 1, K) each problem's norm, for each of its columns."""
+        xp = array_namespace(gradient)
+        squares = xp.sum(gradient * gradient, axis=1, keepdims=True) * self._device["doubled"]
+        return xp.sqrt(self._of_problems(squares, xp.sum))
+
+    def _scaled_norms(self, gradient: Array) -> Array:
+        """`_norms` of gradients that fall like exp(-margin), as of separated rows: their squares would underflow."""
+        xp = array_namespace(gradient)
+        largest = self._of_problems(xp.max(xp.abs(gradient), axis=1, keepdims=True), xp.max)
+        return self._norms(gradient / xp.where(largest > 0, largest, xp.ones_like(largest))) * largest
+
+    def _of_problems(self, values: Array, reduce: Callable[..., Array]) -> Array:
+        """(S, 1, K) values of columns, reduced over those of each problem."""
+        if self._per_problem == 1:
+            return values
+        xp = array_namespace(values)
+        of_problems = reduce(xp.reshape(values, (values.shape[0], 1, -1, self._per_problem)), axis=3)
+        return xp.repeat(of_problems, self._per_problem, axis=2)
 
     def _follow(self, gradient: Array, theta: Array) -> Array:
         if self._is_any["decay"]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from penult_kernels.linear.problem import Link
+from penult_kernels.linear.problem import Intercept, Link
 from penult_kernels.linear.solve import Problem, solve
 from penult_kernels.spectra.inference import infer_imbalance
 from penult_kernels.trajectories.descend import descend
@@ -36,15 +36,20 @@ def test_resamples_of_an_imbalance_are_counted():
     assert told == infer_imbalance(X[:40], X[40:], replicates=20)
 
 
-@pytest.mark.parametrize("link", Link)
-@pytest.mark.parametrize("penalty", [{"l1": 1e-2}, {"l2": 1e-2}, {}])
+HINGE = {"link": Link.HINGE, "l2": 1e-2, "intercept": Intercept.NONE}
+"""These losses have an l2 and no free intercept."""
+PENALTIES = ({"l1": 1e-2}, {"l2": 1e-2}, {})
+KINDS = [HINGE, *({"link": link, **one} for link in (Link.SOFTMAX, Link.OVR) for one in PENALTIES)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_problems_that_are_solved_are_counted(link, penalty, n_classes):
+def test_problems_that_are_solved_are_counted(kind, n_classes):
     y, reports = np.minimum(Y, n_classes - 1), Reports()
-    problems = [Problem(rows=np.arange(first, 120), link=link, **penalty) for first in (0, 10, 20, 30)]
+    problems = [Problem(rows=np.arange(first, 120), **kind) for first in (0, 10, 20, 30)]
     told = solve(X, y, n_classes, problems, report=reports)
     # Two classes are one binary problem by either link.
-    reports.check(len(problems) * (n_classes if link is Link.OVR and n_classes > 2 else 1))
+    reports.check(len(problems) * (n_classes if kind["link"] is Link.OVR and n_classes > 2 else 1))
     for fit, alone in zip(told, solve(X, y, n_classes, problems), strict=True):
         np.testing.assert_array_equal(fit.weight, alone.weight)
 

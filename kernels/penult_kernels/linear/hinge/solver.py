@@ -25,7 +25,11 @@ def solve_hinge(features: Array, blocks: Sequence[Block], control: Control) -> l
     A block has converged when its gap is at most tolerance times its objective: with a weak l2 both are small. Raises
     ValueError for an l1, a free intercept, or targets that are no classes.
     """
-    return [_solved(features, block, control) for block in blocks]
+    found: list[BlockFit] = []
+    for block in blocks:
+        found.append(_solved(features, block, control))
+        control.stop([block]).left(np.ones(1, np.bool_))
+    return found
 
 
 def _solved(features: Array, block: Block, control: Control) -> BlockFit:
@@ -45,12 +49,11 @@ def _solved(features: Array, block: Block, control: Control) -> BlockFit:
         z = np.column_stack([z, np.full(used.size, block.intercept_scale)])
     most = weight[used] / block.l2 if block.l2 > 0 else np.full(used.size, np.inf)
     offset = None if block.full_offset is None else block.offset()[used]
-    check = control.check or (lambda: None)
     found = solve_machine(
         constraints_of(z, y, block.n_columns, most, offset),
         tolerance=control.tolerance,
         max_rounds=control.max_iterations,
-        check=check,
+        check=control.stop([block]).check,
     )
     return _fit(found, block, features, control)
 

@@ -102,7 +102,7 @@ class _Fisher:
         try:
             if isinstance(batch, Tensor) and batch.is_floating_point():
                 batch = batch.requires_grad_()
-            with _frozen(self._classifier.module):
+            with _Frozen(self._classifier.module):
                 logits = self._classifier.logits(batch)
                 for direction in _directions(logits):
                     (logits * direction).sum().backward(retain_graph=True)
@@ -152,7 +152,7 @@ class _Layers:
                 self.squares[full] = self.squares.get(full, 0) + one.double()
 
 
-class _frozen:  # noqa: N801  a context manager, named as what it does
+class _Frozen:
     """Within it no gradient of weights is computed, but of embeddings, from which the others' way begins."""
 
     def __init__(self, module: nn.Module) -> None:

@@ -44,7 +44,9 @@ def history(session: Session, job: Job[Any]) -> list[EpochMetrics]:
                     break
     except PenultError:
         return found  # shown again with what has come, when the next look succeeds
-    session.histories[job.id] = (seen, [*found, *new])
+    # An attempt that begins again reports epochs that another had reported: the later one counts.
+    by_epoch = {(entry.split, entry.epoch): entry for entry in (*found, *new)}
+    session.histories[job.id] = (seen, list(by_epoch.values()))
     return session.histories[job.id][1]
 
 

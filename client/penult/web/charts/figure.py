@@ -21,6 +21,7 @@ def figure(chart: Chart, *, has_numbers: bool = True) -> Trusted:
     return Trusted(
         f'<figure class="chart"><figcaption><strong><bdi>{title}</bdi></strong> <bdi>{says}</bdi>{missing}</figcaption>'
         f'<div class="drawing">{svg(chart)}</div>'
-        f'<script type="application/json">{safe_json(chart.data())}</script>'
+        # No script element: htmx leaves these out of what it puts into a page.
+        f'<div class="data" hidden>{safe_json(chart.data())}</div>'
         f"{below}</figure>"
     )

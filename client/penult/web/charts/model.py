@@ -100,7 +100,7 @@ def numbers(values: Sequence[float]) -> tuple[float | None, ...]:
 
 
 def safe_json(value: object) -> str:
-    """JSON that may stand in a script element: no name in it can end the element."""
+    """JSON that may stand in an element, a script, too: no name in it can end it."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     for sign, code in (
         ("<", "\\u003c"),

@@ -77,7 +77,7 @@
 
   const drawn = new Map();
   const draw = (figure) => {
-    const source = figure.querySelector('script[type="application/json"]');
+    const source = figure.querySelector(".data");
     const target = figure.querySelector(".drawing");
     if (!source || !target || !window.uPlot || drawn.has(figure)) return;
     const data = JSON.parse(source.textContent);

@@ -23,6 +23,8 @@ def one_line(name: str, longest: int = LONGEST) -> str:
     The end stays, since names of groups often differ there only. Characters that cannot be shown become a
     question mark in a box, white space a space.
     """
+    if len(name) <= longest and name.isascii() and name.isprintable() and name.strip() == name and "  " not in name:
+        return name  # nearly all of them
     kept = name if len(name) <= 4 * longest else name[: 2 * longest] + name[-2 * longest :]
     line = UNSEEN.sub("\ufffd", DIRECTIONS.sub("", " ".join(kept.split())))
     if len(line) <= longest and kept is name:

@@ -84,9 +84,8 @@ def when(moment: datetime | None, now: datetime | None = None) -> Trusted:
     exact = moment.astimezone(UTC)
     seconds = ((now or datetime.now(UTC)) - exact).total_seconds()
     said = duration(seconds)
-    return Trusted(
-        f'<time datetime="{exact:%Y-%m-%dT%H:%M:%SZ}" title="{exact:%Y-%m-%d %H:%M:%S} UTC">{said} ago</time>'
-    )
+    shown = exact.replace(microsecond=0, tzinfo=None).isoformat()
+    return Trusted(f'<time datetime="{shown}Z" title="{shown.replace("T", " ")} UTC">{said} ago</time>')
 
 
 def duration(seconds: float) -> str:

@@ -111,11 +111,12 @@ def bar(job: Job[Any]) -> Trusted:
 
 def left(job: Job[Any], now: datetime) -> str:
     """How long it took, or will take if it goes on as it went; empty where nothing is known."""
-    if job.started is not None and job.finished is not None:
-        return f"took {duration((job.finished - job.started).total_seconds())}"
-    if job.state != "running" or job.started is None or job.fraction < 0.02:
+    started, finished = job.started, job.finished
+    if started is not None and finished is not None:
+        return f"took {duration((finished - started).total_seconds())}"
+    if job.state != "running" or started is None or job.fraction < 0.02:
         return ""
-    return f"about {duration((now - job.started).total_seconds() * (1 - job.fraction) / job.fraction)}"
+    return f"about {duration((now - started).total_seconds() * (1 - job.fraction) / job.fraction)}"
 
 
 async def job(visit: Visit) -> Response:

@@ -14,6 +14,7 @@ from test_range_tasks import assert_equal_sets, extracted
 from penult_proto.errors import ErrorKind
 from penult_server.errors import ServiceError
 from penult_server.jobs.fleets import on_nodes
+from penult_server.jobs.fleets.fleet import WorkerDiedError
 
 needs_ray()
 
@@ -66,6 +67,38 @@ def test_a_node_with_something_else_installed_is_named(cluster_module):
     assert error.value.kind is ErrorKind.VERSION_MISMATCH
     with pytest.raises(ServiceError, match="penult is missing there"):
         cluster_module.check_same("seven", ours, {})
+
+
+def said_by_nodes(module, monkeypatch, answers, lives):
+    """One node, which answers the check so one time after another, and is in the cluster's list so at each look."""
+    node = {"NodeID": "a", "NodeManagerHostname": "seven", "NodeManagerAddress": "10.0.0.7", "Resources": {"CPU": 2.0}}
+    answers, lives = iter(answers), iter(lives)
+    monkeypatch.setattr(module.ray, "nodes", lambda: [node | {"Alive": next(lives)}])
+    monkeypatch.setattr(module, "_ask", lambda *_: next(answers))
+    monkeypatch.setattr(module, "_answer", lambda _, said: said)
+
+
+SEEN = {"versions": on_nodes.versions(), "sees": True}
+
+
+def test_a_node_that_has_just_died_is_passed_over(cluster_module, monkeypatch, tmp_path):
+    said_by_nodes(cluster_module, monkeypatch, [None], [True, False, False])
+    cluster_module.check_nodes(tmp_path)
+
+
+def test_a_node_that_lives_is_asked_again(cluster_module, monkeypatch, tmp_path):
+    said_by_nodes(cluster_module, monkeypatch, [None, SEEN], [True, True])
+    cluster_module.check_nodes(tmp_path)
+    said_by_nodes(cluster_module, monkeypatch, [None, SEEN | {"sees": False}], [True, True])
+    with pytest.raises(ServiceError, match=r"seven \(10\.0\.0\.7\) does not see the server's root"):
+        cluster_module.check_nodes(tmp_path)
+
+
+def test_a_node_that_lives_and_does_not_answer_is_refused(cluster_module, monkeypatch, tmp_path):
+    """It was passed over as dead, and the job ran there unchecked."""
+    said_by_nodes(cluster_module, monkeypatch, [None, None], [True, True, True])
+    with pytest.raises(WorkerDiedError, match="lives and ends what it is asked"):
+        cluster_module.check_nodes(tmp_path)
 
 
 class Nodes:

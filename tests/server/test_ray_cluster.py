@@ -58,7 +58,7 @@ def head(monkeypatch, tmp_path):
 def running(processes, program):
     """Make the system's list of processes one of this program, and one that ended while it was looked at."""
     (processes / "12").mkdir(exist_ok=True), (processes / "13").mkdir(exist_ok=True)
-    (processes / "12" / "cmdline").write_bytes(f"/opt/ray/{program}\0--node_id=3f\0".encode())
+    (processes / "12" / "cmdline").write_bytes(f"/any/{program}\0--node_id=3f\0".encode())
 
 
 def variables(address, token=TOKEN, mode="token"):

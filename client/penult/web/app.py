@@ -199,7 +199,7 @@ class _Static(StaticFiles):
     """Files of this package; a browser asks each time whether they have changed."""
 
     def file_response(self, *arguments: object, **options: object) -> Response:
-        response = super().file_response(*arguments, **options)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        response = super().file_response(*arguments, **options)  # pyright: ignore[reportArgumentType]
         response.headers["cache-control"] = "no-cache"
         return response
 

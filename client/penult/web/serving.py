@@ -51,10 +51,11 @@ def serve(
     check_listening(host, certificate, key)
     holder = None if root is None else looking(root)
     try:
-        asked = configured(address) if holder is None else None
-        where = holder.connection.address if asked is None and holder is not None else asked.address  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
-        encrypts = tls or (asked is not None and asked.tls)
-        trusted = tls_ca if tls_ca is not None or asked is None else asked.tls_ca
+        if holder is not None:
+            where, encrypts, trusted = holder.connection.address, tls, tls_ca
+        else:
+            asked = configured(address)
+            where, encrypts, trusted = asked.address, tls or asked.tls, asked.tls_ca if tls_ca is None else tls_ca
         sessions = Sessions(lambda token: connected(where, token, tls=encrypts, tls_ca=trusted))
         site = Site(sessions, address=where if root is None else str(root), tls=certificate is not None)
         _listen(site, host, port, certificate, key, ready)

@@ -1,7 +1,8 @@
 """The matrix of a refit request: every field of it, every way of solving, and which identity they obey together.
 
-A field has an effect, or is refused where it would have none: `FIELDS` says by which checks of `test_refit_matrix` each
-is held to that. A new field of the request has no row here, and fails the test until it has.
+A field has an effect, or is refused where it would have none: `FIELDS` says by which checks of the files
+`test_refit_matrix_*.py` each is held to that. A new field of the request has no row here, and fails the test until it
+has.
 """
 
 from collections.abc import Iterator
@@ -122,7 +123,7 @@ def sample(way: Way, seed: int = 0) -> Data:
 
 @dataclass(frozen=True)
 class Row:
-    """By what a field is held to its word: names of checks in `test_refit_matrix`."""
+    """By what a field is held to its word: names of checks in the files `test_refit_matrix_*.py`."""
 
     checks: tuple[str, ...] = field(default=())
 

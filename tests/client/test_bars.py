@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from penult import errors
-from penult.calls.waiting import bars
-from penult_proto.v1 import jobs_pb2
+from penult.calls.waiting import bars, queries
+from penult_proto.v1 import arrays_pb2, features_pb2, jobs_pb2
 
 
 def at(done: float, stage: str = "replicates", total: float = 100) -> jobs_pb2.Progress:
@@ -70,3 +70,14 @@ def test_a_bar_says_title_stage_amounts_and_where_nothing_is_counted_the_stage_a
     assert "spectra of slow: waiting for its turn [00:00]" in said
     assert "spectra of slow: replicates  25%|" in said
     assert "| 25.3 of 100 resamples [00:00<?]" in said
+
+
+@pytest.mark.parametrize(("n_bytes", "said"), [(2_400, (2.4, "kB")), (2_400_000, (2.4, "MB"))])
+def test_bytes_are_counted_in_a_unit_in_which_they_are_some(monkeypatch: pytest.MonkeyPatch, n_bytes, said):
+    shown: list[jobs_pb2.Progress] = []
+    monkeypatch.setattr(queries, "Late", lambda title: SimpleNamespace(advance=shown.append, close=lambda: None))
+    transfer = queries.Transfer("upload", "sending", "", progress=True)
+    transfer.expect(n_bytes)
+    sent = [features_pb2.UploadFeaturesRequest(chunk=arrays_pb2.ArrayChunk(data=b"x" * n_bytes))]
+    assert list(transfer.counted(sent)) == sent
+    assert [(one.done, one.total, one.unit) for one in shown] == [(said[0], *said)]

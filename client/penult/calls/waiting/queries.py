@@ -30,7 +30,7 @@ Moved = TypeVar(
 )
 Metadata = tuple[tuple[str, str], ...]
 
-MEGABYTE = 1e6
+KILOBYTE, MEGABYTE = 1e3, 1e6
 AGAIN = 0.5
 """Seconds until a query is looked for again that the server did not know."""
 LONGEST_GOODBYE = 2.0
@@ -160,8 +160,9 @@ class Transfer:
     def _advance(self) -> None:
         is_over = self._done >= self._total
         stage = self._after if is_over and self._after else self._stage
+        unit, size = ("MB", MEGABYTE) if self._total >= MEGABYTE else ("kB", KILOBYTE)
         self._watcher.advance(
-            jobs_pb2.Progress(stage=stage, done=self._done / MEGABYTE, total=self._total / MEGABYTE, unit="MB")
+            jobs_pb2.Progress(stage=stage, done=self._done / size, total=self._total / size, unit=unit)
         )
 
     def close(self) -> None:

@@ -99,6 +99,8 @@ def test_it_is_stored_listed_saved_and_shown(client, one, held, tmp_path):
     assert (first.reused, again.reused) == (False, True)
     assert first.digest == again.digest
     assert client.results.list(kind="influence")[0].digest == first.digest
+    for of in (one, held):
+        assert client.results.list(kind="influence", feature_set=of)[0].digest == first.digest
     np.testing.assert_array_equal(client.results.get(first.digest).change, first.change)
     first.save(tmp_path / "influence.npz")
     np.testing.assert_array_equal(penult.load(tmp_path / "influence.npz").change, first.change)
@@ -144,12 +146,35 @@ def test_rows_and_groupings_choose_whose_losses(client, one, held):
         ({"l2": 0.1}, {"verify": 65}, "verify must be"),
         ({"l2": 0.1}, {"by": "all", "rows": [1]}, "row"),
         ({"l1": 3.0, "link": "ovr", "intercept": "penalized"}, {}, "smaller l1"),
+        ({"l2": 0.1, "link": "hinge"}, {}, "hinge losses, which have no curvature"),
+        ({"grid": {"l2": [0, 10]}, "select": {"on": "half"}, "max_iterations": 1000}, {}, "no penalty"),
     ],
 )
 def test_what_has_no_influence_is_refused_with_what_to_do(client, one, held, options, arguments, said):
     refit = client.refit(one, **options)
     with pytest.raises(penult.InvalidRequest, match=said):
         client.influence(refit, held, **arguments)
+
+
+def test_rows_that_a_draw_does_not_weigh_are_not_its_rows(client, one, held):
+    refit = client.refit(one, l2=0.1, balance="upsampling", by="group", repeats=3, plan=True)
+    found = client.influence(refit, held, top_k=0)
+    rows, times = np.unique(refit.plan.row_ids[refit.plan.weights > 0], return_counts=True)
+    order = np.argsort(found.row_ids)
+    np.testing.assert_array_equal(found.row_ids[order], rows)
+    np.testing.assert_array_equal(found.n_draws[order], times)
+    assert times.min() < 3
+
+
+def test_the_only_row_of_a_class_stays(client):
+    rng = np.random.default_rng(4)
+    alone = client.features.upload(features=rng.standard_normal((12, 3)).astype(np.float32), y=np.eye(12, dtype=int)[5])
+    refit = client.refit(alone, l2=0.1)
+    for argument, mend in (("verify", "another seed"), ("top_k", "leave out fewer")):
+        arguments = {"top_k": 0, "verify": 0} | {argument: 12}
+        target = {"target": "0"} if argument == "top_k" else {}
+        with pytest.raises(penult.InvalidRequest, match=f"{argument}: without what is left out no row.*{mend}"):
+            client.influence(refit, alone, by="class", **target, **arguments)
 
 
 def test_only_a_refit_has_influence(client, one, held):

@@ -168,3 +168,18 @@ def test_what_has_no_newton_step_is_refused():
         influence(x, y, 3, [Problem(l1=0.1)], [optimum], np.zeros((1, 3, D + 1)))
     with pytest.raises(ValueError, match="leave out fewer"):
         without(x, y, 3, [Problem(l2=0.1)], [optimum], np.arange(N))
+
+
+def test_weightless_rows_are_not_counted_and_hinge_losses_refused():
+    x, y, *_ = made(3)
+    weight = np.where(np.arange(N) < 10, 0.0, 1.0)
+    problems = [Problem(weight=weight, l2=0.1), Problem(l2=0.1, rows=np.arange(20))]
+    optima = solved(x, y, 3, problems)
+    none = np.zeros((1, 3, D + 1))
+    found, alone = (influence(x, y, 3, problems[:k], optima[:k], none) for k in (2, 1))
+    assert found.n_problems.tolist() == [1] * 10 + [2] * 10 + [1] * (N - 20)
+    assert alone.rows.tolist() == list(range(10, N))
+    of_second = influence(x, y, 3, problems[1:], optima[1:], none)
+    np.testing.assert_allclose(found.leverage[:10], of_second.leverage[:10], rtol=1e-9)
+    with pytest.raises(FlatError, match="hinge"):
+        influence(x, y, 3, [Problem(link=Link.HINGE, intercept=Intercept.NONE, l2=0.1)], optima[:1], none)

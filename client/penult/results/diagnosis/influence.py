@@ -73,6 +73,8 @@ class Influence(Shown, Savable):
     refit: str
     feature_set: str
     """The rows whose losses these are."""
+    fitted_feature_set: str
+    """The set that was fitted."""
     by: str
     groups: tuple[Group, ...]
     """Whose losses, with the rows that were looked at."""

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from penult_kernels import budget
 from penult_kernels.arrays import Array, asarray_like, blocks, to_host
-from penult_kernels.diagnostics.influence.curvature import Curvature, curvature_of
+from penult_kernels.diagnostics.influence.curvature import Curvature, FlatError, curvature_of
 from penult_kernels.linear.blocks.blocks import Block, Preparation
-from penult_kernels.linear.problem import Head, Problem
+from penult_kernels.linear.problem import Head, Link, Problem
 from penult_kernels.loss import log_softmax
 from penult_kernels.rows import RowSource
 
@@ -85,10 +85,12 @@ def influence(
     Raises
     ------
     FlatError
-        When a Hessian is singular, too large, or has no fixed active set.
+        When a Hessian is singular, too large, or has no fixed active set; for hinge losses, which have none.
     ValueError
         When shapes, labels, weights or numbers are not as described.
     """
+    if any(problem.link is Link.HINGE for problem in problems):
+        raise FlatError("hinge losses have no curvature: use link='softmax' or 'ovr'")
     preparation = Preparation(features, y, n_classes, check=check)
     preparation.fit_scalings(problems)
     given = asarray_like(np.ascontiguousarray(gradients, dtype=np.float64), features)
@@ -105,7 +107,7 @@ def influence(
             is_half = n_classes == 2
             own[used] += parts[1] @ np.asarray([[-0.5, 0.5]]) if is_half else _placed(parts[1], columns, n_classes)
             leverage[used] += parts[2]
-        count[np.arange(n) if problem.rows is None else problem.rows] += 1
+        count[weighed_rows(problem, n)] += 1
         report(place + 1.0, float(len(problems)))
     rows = np.flatnonzero(count)
     return Influence(
@@ -115,6 +117,12 @@ def influence(
         own_change=own[rows] / len(problems),
         leverage=leverage[rows] / count[rows],
     )
+
+
+def weighed_rows(problem: Problem, n: int) -> Integers:
+    """Positions of the rows that a problem over n rows uses: those that weigh something."""
+    rows = np.arange(n, dtype=np.int64) if problem.rows is None else problem.rows
+    return rows if problem.weight is None else rows[problem.weight > 0]
 
 
 def _columns(block: Block, n_classes: int, number: int) -> slice:

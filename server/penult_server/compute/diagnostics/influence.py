@@ -56,6 +56,7 @@ def compute_influence(request: pb.InfluenceRequest, material: RefitMaterial, res
     return pb.Influence(
         refit=request.refit,
         feature_set=request.source.feature_set,
+        fitted_feature_set=fitted.digest,
         by=request.by,
         groups=on.groups,
         fitted_groups=groups_to_proto(

@@ -24,7 +24,7 @@ from penult_server.compute.rows.resident import Labelled
 from penult_server.compute.spectra.parts import Resources
 from penult_server.errors import ServiceError
 from penult_server.notes import Note
-from penult_server.questions.refit_scalars import candidates_of
+from penult_server.questions.refit_scalars import candidate_at
 
 Floats = NDArray[np.float64]
 TOLERANCE = 1e-13
@@ -59,9 +59,21 @@ class Refitted:
         """(N, C) of the mean head on the rows that were fitted."""
         return self.material.backend.to_host(self.material.logits_of(self.digest, [self.head])[0])
 
-    def solved(self, problems: Sequence[Problem]) -> list[Fit]:
-        """Optima of other problems over the same features. Raises ServiceError (INVALID_ARGUMENT)."""
-        return _solved(self.digest, problems, self.material, self.resources)
+    def solved(self, problems: Sequence[Problem], argument: str) -> list[Fit]:
+        """Optima of problems without some rows, over the same features.
+
+        Raises ServiceError (INVALID_ARGUMENT), naming the argument that takes rows out, where a class has none left.
+        """
+        try:
+            return _solved(self.digest, problems, self.material, self.resources)
+        except EmptyLabelError as error:
+            mend = "leave out fewer" if argument == "top_k" else "ask for 0, or for rows of another seed"
+            raise ServiceError(
+                ErrorKind.INVALID_ARGUMENT,
+                f"{argument}: without what is left out no row of class "
+                f"{self.labels.manifest.labels.classes[error.label]!r} is left in some draw: {mend}",
+                field=argument,
+            ) from error
 
 
 def mean_head(heads: Sequence[Head]) -> Head:
@@ -72,11 +84,10 @@ def mean_head(heads: Sequence[Head]) -> Head:
 
 
 def refitted(fitted: influence_pb2.FittedRefit, material: RefitMaterial, resources: Resources) -> Refitted:
-    """The draws of a stored refit, solved again from its head. Raises ServiceError (INVALID_ARGUMENT)."""
+    """The draws of a stored refit, solved again from its head."""
     request = match_names(fitted.request, material).request
     maker = ProblemMaker(request, material)
-    candidate = list(candidates_of(request))[fitted.chosen]
-    tasks = maker.tasks(candidate, _subset(request, maker))
+    tasks = maker.tasks(candidate_at(request, fitted.chosen), _subset(request, maker))
     labels = material.resident(request.feature_set, resources.check)
     optima = _solved(request.feature_set, [task.problem for task in tasks], material, resources)
     stored = head_from_proto(fitted.head).head
@@ -117,13 +128,5 @@ def _solved(digest: str, problems: Sequence[Problem], material: RefitMaterial, r
         return []
     work = Solve(digest=digest, problems=problems, tolerance=TOLERANCE, max_iterations=MOST_ITERATIONS)
     interest = Interest(check=resources.check, is_wanted=lambda place: True, progress=resources.progress)
-    try:
-        (found,) = do_together([work], material, interest)
-    except EmptyLabelError as error:
-        raise ServiceError(
-            ErrorKind.INVALID_ARGUMENT,
-            f"without the rows that are left out no row of class {error.label} is left in some draw: leave out fewer "
-            "(top_k=...)",
-            field="top_k",
-        ) from error
+    (found,) = do_together([work], material, interest)
     return found

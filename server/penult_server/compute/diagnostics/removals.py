@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from penult_kernels.diagnostics.influence.removal import Influence
+from penult_kernels.diagnostics.influence.removal import Influence, weighed_rows
 from penult_kernels.diagnostics.influence.without import without
 from penult_kernels.linear.problem import Head, Problem
 from penult_kernels.linear.solve import Fit
@@ -50,13 +50,14 @@ def verified(
     """Positions (v,) of rows drawn by the seed, and changes (v, T) of the losses by real refits without each."""
     rng = np.random.default_rng([request.seed, 21])
     rows = np.sort(rng.choice(found.rows, min(request.verify, found.rows.size), replace=False))
-    using = [[place for place, one in enumerate(fitted.problems) if _uses(one.rows, row)] for row in rows.tolist()]
+    used = [weighed_rows(one, fitted.labels.y.size) for one in fitted.problems]
+    using = [[place for place, own in enumerate(used) if np.isin(row, own)] for row in rows.tolist()]
     problems = [
         problem
         for row, places in zip(rows.tolist(), using, strict=True)
-        for problem in _problems(fitted, np.asarray([row], dtype=np.int64), places)
+        for problem in _problems(fitted, np.asarray([row], dtype=np.int64), places, "verify")
     ]
-    heads = iter(fitted.solved(problems))
+    heads = iter(fitted.solved(problems, "verify"))
     base, changes = on.losses(on.logits(fitted.head)), list[Floats]()
     for places in using:
         all_heads: list[Head] = list(fitted.optima)
@@ -66,15 +67,11 @@ def verified(
     return rows, np.stack(changes)
 
 
-def _uses(rows: Integers | None, row: int) -> bool:
-    return rows is None or bool(np.isin(row, rows))
-
-
 def _without(fitted: Refitted, removed: Integers, places: range) -> list[Fit]:
-    return fitted.solved(_problems(fitted, removed, list(places)))
+    return fitted.solved(_problems(fitted, removed, list(places), "top_k"), "top_k")
 
 
-def _problems(fitted: Refitted, removed: Integers, places: list[int]) -> list[Problem]:
+def _problems(fitted: Refitted, removed: Integers, places: list[int], argument: str) -> list[Problem]:
     try:
         return without(
             fitted.features,
@@ -86,4 +83,4 @@ def _problems(fitted: Refitted, removed: Integers, places: list[int]) -> list[Pr
             is_mean=fitted.is_mean,
         )
     except ValueError as error:
-        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"top_k: {error}", field="top_k") from error
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{argument}: {error}", field=argument) from error

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.diagnostics.influence.fitted import Fitted
 from penult_kernels.linear.problem import Head, Problem
 from penult_kernels.linear.solve import Fit
 from penult_kernels.sampling.balancing import EmptyLabelError
@@ -54,6 +56,19 @@ class Refitted:
     def head(self) -> Head:
         """The mean of the optima: the stored head within its tolerance."""
         return mean_head(self.optima)
+
+    @cached_property
+    def fitted(self) -> Fitted:
+        """The same for the kernels."""
+        return Fitted(
+            features=self.features,
+            y=self.labels.y,
+            n_classes=self.n_classes,
+            problems=self.problems,
+            optima=self.optima,
+            is_mean=self.is_mean,
+            check=self.resources.check,
+        )
 
     def logits(self) -> Floats:
         """(N, C) of the mean head on the rows that were fitted."""

@@ -76,14 +76,6 @@ def _without(fitted: Refitted, removed: Integers, places: range) -> list[Fit]:
 
 def _problems(fitted: Refitted, removed: Integers, places: list[int]) -> list[Problem]:
     try:
-        return without(
-            fitted.features,
-            fitted.labels.y,
-            fitted.n_classes,
-            [fitted.problems[place] for place in places],
-            [fitted.optima[place] for place in places],
-            removed,
-            is_mean=fitted.is_mean,
-        )
+        return without(fitted.fitted, removed, places)
     except ValueError as error:
         raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"top_k: {error}", field="top_k") from error

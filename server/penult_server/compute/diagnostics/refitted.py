@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.diagnostics.influence.fitted import Fitted
 from penult_kernels.linear.problem import Head, Problem
 from penult_kernels.linear.solve import Fit
-from penult_kernels.sampling.balancing import EmptyLabelError
 from penult_kernels.sampling.plans import halves
-from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_proto.v1 import influence_pb2
 from penult_proto.v1 import refits_pb2 as pb
@@ -22,7 +22,6 @@ from penult_server.compute.refits.problems import ProblemMaker, Subset
 from penult_server.compute.refits.work import Interest, Solve, do_together
 from penult_server.compute.rows.resident import Labelled
 from penult_server.compute.spectra.parts import Resources
-from penult_server.errors import ServiceError
 from penult_server.notes import Note
 from penult_server.questions.refit_scalars import candidate_at
 
@@ -55,25 +54,26 @@ class Refitted:
         """The mean of the optima: the stored head within its tolerance."""
         return mean_head(self.optima)
 
+    @cached_property
+    def fitted(self) -> Fitted:
+        """The same for the kernels."""
+        return Fitted(
+            features=self.features,
+            y=self.labels.y,
+            n_classes=self.n_classes,
+            problems=self.problems,
+            optima=self.optima,
+            is_mean=self.is_mean,
+            check=self.resources.check,
+        )
+
     def logits(self) -> Floats:
         """(N, C) of the mean head on the rows that were fitted."""
         return self.material.backend.to_host(self.material.logits_of(self.digest, [self.head])[0])
 
-    def solved(self, problems: Sequence[Problem], argument: str) -> list[Fit]:
-        """Optima of problems without some rows, over the same features.
-
-        Raises ServiceError (INVALID_ARGUMENT), naming the argument that takes rows out, where a class has none left.
-        """
-        try:
-            return _solved(self.digest, problems, self.material, self.resources)
-        except EmptyLabelError as error:
-            mend = "leave out fewer" if argument == "top_k" else "ask for 0, or for rows of another seed"
-            raise ServiceError(
-                ErrorKind.INVALID_ARGUMENT,
-                f"{argument}: without what is left out no row of class "
-                f"{self.labels.manifest.labels.classes[error.label]!r} is left in some draw: {mend}",
-                field=argument,
-            ) from error
+    def solved(self, problems: Sequence[Problem]) -> list[Fit]:
+        """Optima of problems over the same features. Raises EmptyLabelError where a class has no row."""
+        return _solved(self.digest, problems, self.material, self.resources)
 
 
 def mean_head(heads: Sequence[Head]) -> Head:

@@ -21,8 +21,9 @@ from operations import OPERATIONS, RefusedError
 from PIL import Image
 from tiny_server import tiny_server
 
-from penult_server.jobs import dataset_work, import_work, model_work  # noqa: F401  (loaded once, for all trials)
+from penult_server.jobs import model_work  # noqa: F401  (loaded once, for all trials)
 from penult_server.jobs.extracting import job, task  # noqa: F401
+from penult_server.jobs.imports import dataset_work, import_work  # noqa: F401
 from penult_server.status import translate
 
 Answer = dict[str, Any]

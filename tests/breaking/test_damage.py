@@ -22,7 +22,7 @@ from tally import Tally
 from penult_proto.v1 import jobs_pb2
 from penult_server.errors import ServiceError
 from penult_server.finetuning.state import FORMAT, Trained, TrainingProgress, load_state, save_state
-from penult_server.jobs.import_work import _source
+from penult_server.jobs.imports.import_work import _source
 from penult_server.stores.checkpoint_stream import CheckpointStream
 from penult_server.stores.checkpoints import (
     CheckpointManifest,

@@ -145,6 +145,22 @@ def test_a_planted_parabola_is_found_and_few_systems_are_not_enough():
     assert all(math.isnan(one.value) and "at least 8" in one.note for one in few)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_accuracies_on_a_line_have_no_parabola(seed):
+    """What the fits leave is rounding then, of either sign."""
+
+    class Line(Scored):
+        def accuracies(self):
+            x = np.random.default_rng(seed).random(10)
+            return np.column_stack([x, x / 2])
+
+    given = made([(0.5, 0.5, 0.5)] * 10)
+    line = Line(**(vars(given) | {"group_names": ("best", "worst")}))
+    found = list(moon(line))
+    assert by_name(found, name="r2_parabola").value == pytest.approx(1.0)
+    assert by_name(found, name="second_coefficient").p == 1.0
+
+
 def predictions(ids, y, seed, **changes):
     labels = Labels(
         classes=("cat", "dog"), attribute="ground", attribute_values=("in",), masks=(), classes_by_index=False

@@ -579,6 +579,7 @@ def read_off_neighbours(members: tuple[Group, ...], name: str, note: tuple[Note,
     of_rows = Influence(
         digest="d" * 64,
         refit="r" * 64,
+        fitted_feature_set="f" * 64,
         feature_set="f" * 64,
         by=name,
         groups=(group,),

@@ -57,8 +57,10 @@ def test_a_row_that_is_really_removed(client, one, held, arrays):
     for row, real in zip(found.verified_row_ids, found.verified_change, strict=True):
         again = client.refit(one, **options, rows=np.setdiff1d(arrays["row_id"], [row]))
         np.testing.assert_allclose(losses(client, again.head, held) - base, real, rtol=1e-3, atol=1e-6)
-    assert (found.verified[:, 0] > 0.95).all()
-    assert (found.verified[:, 2] < 0.3).all()
+    assert found.is_exact.all()
+    assert (found.verified[:, 0] > 0.9999).all()
+    np.testing.assert_allclose(found.verified[:, 1], 1.0, atol=1e-3)
+    assert (found.verified[:, 2] < 1e-3).all()
     removal = found.counterfactual
     np.testing.assert_array_equal(removal.row_ids, found.most_harmful(removal.target, 3))
     again = client.refit(one, **options, rows=np.setdiff1d(arrays["row_id"], removal.row_ids), evaluate={"held": held})
@@ -88,8 +90,12 @@ def test_refits_of_every_kind_agree_with_real_ones(client, one, held, options):
     assert [group.name for group in found.groups] == ["dog", "cat"]
     assert found.repeats == options.get("repeats", 1)
     assert found.counterfactual is None or found.counterfactual.target == "dog"
+    exact = np.isin(found.verified_row_ids, found.row_ids[found.is_exact])
+    places = [found.row_ids.tolist().index(one) for one in found.verified_row_ids]
+    error = np.abs(found.change[places] - found.verified_change)
+    assert found.is_exact.sum() >= 10
+    assert error[exact].max(initial=0.0) < 1e-4 * np.abs(found.verified_change).max()
     assert (found.verified[:, 0] > 0.9).all()
-    assert found.verified[:, 2].max() < 0.5
     assert found.n_draws.max() <= found.repeats
 
 
@@ -99,6 +105,8 @@ def test_it_is_stored_listed_saved_and_shown(client, one, held, tmp_path):
     assert (first.reused, again.reused) == (False, True)
     assert first.digest == again.digest
     assert client.results.list(kind="influence")[0].digest == first.digest
+    for of in (one, held):
+        assert client.results.list(kind="influence", feature_set=of)[0].digest == first.digest
     np.testing.assert_array_equal(client.results.get(first.digest).change, first.change)
     first.save(tmp_path / "influence.npz")
     np.testing.assert_array_equal(penult.load(tmp_path / "influence.npz").change, first.change)
@@ -144,12 +152,37 @@ def test_rows_and_groupings_choose_whose_losses(client, one, held):
         ({"l2": 0.1}, {"verify": 65}, "verify must be"),
         ({"l2": 0.1}, {"by": "all", "rows": [1]}, "row"),
         ({"l1": 3.0, "link": "ovr", "intercept": "penalized"}, {}, "smaller l1"),
+        ({"l2": 0.1, "link": "hinge"}, {}, "hinge losses, which have no curvature"),
+        ({"grid": {"l2": [0, 10]}, "select": {"on": "half"}, "max_iterations": 1000}, {}, "no penalty"),
     ],
 )
 def test_what_has_no_influence_is_refused_with_what_to_do(client, one, held, options, arguments, said):
     refit = client.refit(one, **options)
     with pytest.raises(penult.InvalidRequest, match=said):
         client.influence(refit, held, **arguments)
+
+
+def test_rows_that_a_draw_does_not_weigh_are_not_its_rows(client, one, held):
+    refit = client.refit(one, l2=0.1, balance="upsampling", by="group", repeats=3, plan=True)
+    found = client.influence(refit, held, top_k=0)
+    rows, times = np.unique(refit.plan.row_ids[refit.plan.weights > 0], return_counts=True)
+    order = np.argsort(found.row_ids)
+    np.testing.assert_array_equal(found.row_ids[order], rows)
+    np.testing.assert_array_equal(found.n_draws[order], times)
+    assert times.min() < 3
+
+
+def test_the_only_row_of_a_class_stays(client):
+    rng = np.random.default_rng(4)
+    alone = client.features.upload(features=rng.standard_normal((12, 3)).astype(np.float32), y=np.eye(12, dtype=int)[5])
+    refit = client.refit(alone, l2=0.1)
+    found = client.influence(refit, alone, by="all", top_k=0)
+    assert found.row_ids[~found.is_exact].tolist() == [5]  # to first order: there is no optimum without it
+    for argument, mend in (("verify", "another seed"), ("top_k", "leave out fewer")):
+        arguments = {"top_k": 0, "verify": 0} | {argument: 12}
+        target = {"target": "0"} if argument == "top_k" else {}
+        with pytest.raises(penult.InvalidRequest, match=f"{argument}: without what is left out no row.*{mend}"):
+            client.influence(refit, alone, by="class", **target, **arguments)
 
 
 def test_only_a_refit_has_influence(client, one, held):

@@ -7,7 +7,7 @@ import pytest
 
 import penult
 from penult.connection import beside, rpc
-from penult_proto.piece_sockets import listening
+from penult_proto.pieces.sockets import listening
 from penult_proto.v1.features_pb2 import UploadFeaturesRequest
 from penult_server.compute.arriving import pieces_beside
 from penult_server.errors import ServiceError

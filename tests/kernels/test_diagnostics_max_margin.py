@@ -174,6 +174,14 @@ def test_inseparable_rows_have_no_such_head():
     assert "no head without bias separates" in one.note
 
 
+def test_a_machine_that_is_too_large_is_told_not_failed():
+    rng, k = np.random.default_rng(0), 92
+    x, y = rng.standard_normal((91, 91)), np.arange(91)
+    one = diagnosed(x, y, Head(weight=rng.standard_normal((k, 91)), bias=np.zeros(k)))["max_margin_cosine", (), ""]
+    assert math.isnan(one.value)
+    assert "ask for fewer rows" in one.note
+
+
 def test_the_margin_of_svc_with_an_intercept_is_not_smaller():
     x, y = rows_of(seed=6)
     theirs = SVC(kernel="linear", C=1e8, tol=1e-9).fit(x, y)

@@ -140,3 +140,15 @@ def test_heads_of_other_rows_meet_by_least_squares(rng: np.random.Generator):
 def test_logits_without_rows_or_heads_are_refused(shape):
     with pytest.raises(ValueError, match="not empty"):
         learned_mixture(np.zeros(shape), np.zeros(shape[1], dtype=np.int64), np.ones(shape[1]))
+
+
+def test_soups_are_given_up_between_blocks(rng: np.random.Generator):
+    _, logits, y, g = case(rng)
+
+    def left() -> None:
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        score_soups(logits, np.full((1, 4), 0.25), y, g, 3, left)
+    with pytest.raises(InterruptedError):
+        learned_mixture(logits, y, np.ones(len(y)), check=left)

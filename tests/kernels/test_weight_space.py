@@ -429,3 +429,11 @@ def test_scores_of_rows_drawn_again_spread_as_they_should(rng: np.random.Generat
     assert np.array_equal(same[:, 0], same[:, 1])  # paired
     with pytest.raises(ValueError, match="labels"):
         resampled_scores(values, labels[1:], "mean")
+
+
+def test_rows_drawn_again_in_parts_are_the_same(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch):
+    """So that memory does not grow with the rows."""
+    values, labels = rng.random((2, 50)), np.repeat([0, 1], 25)
+    whole = resampled_scores(values, labels, "worst", n_resamples=60)
+    monkeypatch.setattr("penult_kernels.weight_space.resampled.COUNTS", 25 * 7)
+    np.testing.assert_allclose(resampled_scores(values, labels, "worst", n_resamples=60), whole, rtol=1e-14)

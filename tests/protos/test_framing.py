@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from penult_proto.arrays import DTYPES, ArrayError, bytes_of_shape
 from penult_proto.errors import ErrorKind
-from penult_proto.framing import announce, expect_end, gather, pieces
+from penult_proto.pieces.framing import announce, expect_end, gather, pieces
 from penult_proto.v1 import arrays_pb2
 
 VALUES = np.arange(6.0).reshape(2, 3)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from penult_proto.arrays import ArrayError
 from penult_proto.errors import ErrorKind
-from penult_proto.piece_sockets import LEAD, arriving, connected, listening, send_piece
-from penult_proto.upload_pieces import Piece, upload_pieces
+from penult_proto.pieces.sockets import LEAD, arriving, connected, listening, send_piece
+from penult_proto.pieces.uploads import Piece, upload_pieces
 
 
 def through(pieces: list[Piece]) -> list[tuple[str, int, bytes]]:

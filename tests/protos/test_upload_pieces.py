@@ -5,7 +5,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penult_proto.upload_pieces import read_piece, upload_pieces
+from penult_proto.pieces.uploads import read_piece, upload_pieces
 from penult_proto.v1.features_pb2 import UploadFeaturesRequest
 
 NAMES = st.text(max_size=200).filter(lambda text: text.isprintable())

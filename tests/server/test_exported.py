@@ -8,7 +8,7 @@ import pytest
 
 from penult_proto.v1 import jobs_pb2, runs_pb2
 from penult_server.errors import ServiceError
-from penult_server.jobs.exported import complete_from_export
+from penult_server.jobs.imports.exported import complete_from_export
 
 STORED = {
     "backbone": "test_resnet",

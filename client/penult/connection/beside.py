@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from penult_proto.piece_sockets import BUFFER_BYTES, listening, send_piece
+from penult_proto.pieces.sockets import BUFFER_BYTES, listening, send_piece
 
 
 def uploaded_beside(root: Path, messages: Iterator[Any], begin: Callable[[Iterator[Any]], Any]) -> tuple[Any, bool]:

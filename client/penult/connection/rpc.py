@@ -20,8 +20,8 @@ from penult.errors import Busy, InvalidRequest, PenultError, Unavailable, from_k
 from penult_proto import PROTOCOL
 from penult_proto.errors import FALLBACK_KINDS, ErrorKind, said_by
 from penult_proto.limits import MESSAGE_BYTES
+from penult_proto.pieces.uploads import upload_call
 from penult_proto.services import READ_METHODS, REQUEST_KEY
-from penult_proto.upload_pieces import upload_call
 from penult_proto.v1 import (
     catalog_pb2_grpc,
     checkpoints_pb2_grpc,
@@ -42,7 +42,7 @@ from penult_proto.v1 import (
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from penult_proto.upload_pieces import UploadMessage
+    from penult_proto.pieces.uploads import UploadMessage
     from penult_proto.v1 import features_pb2
 
 USER_VARIABLE = "PENULT_USER"

@@ -25,9 +25,8 @@ from penult_proto.v1 import groups_pb2, runs_pb2
 Number = TypeVar("Number", bound=int)
 FeatureSetLike: TypeAlias = FeatureSet | str
 """A record, a digest, the start of one (at least 4 characters), a name, or "dataset/split" where that is one alone."""
-StoredAnswer: TypeAlias = (
-    ResultSummary
-    | Refit
+Answer: TypeAlias = (
+    Refit
     | Spectra
     | Descriptors
     | PrincipalAngles
@@ -38,6 +37,8 @@ StoredAnswer: TypeAlias = (
     | Diagnosis
     | Influence
 )
+"""What is stored under a digest."""
+StoredAnswer: TypeAlias = ResultSummary | Answer
 ResultLike: TypeAlias = StoredAnswer | str
 """An answer or its summary, a digest, the start of one (at least 4 characters), or a name."""
 GroupingLike: TypeAlias = Grouping | str

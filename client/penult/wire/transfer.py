@@ -12,8 +12,8 @@ from penult.results.records import Features, FeatureSet
 from penult.wire import decode
 from penult.wire.arrays import AnyArray, sent_by_server
 from penult.wire.uploads import Upload
-from penult_proto.framing import Arrival, announce, expect_end, gather
-from penult_proto.upload_pieces import UploadMessage, upload_pieces
+from penult_proto.pieces.framing import Arrival, announce, expect_end, gather
+from penult_proto.pieces.uploads import UploadMessage, upload_pieces
 from penult_proto.v1 import arrays_pb2, cards_pb2, features_pb2, groupings_pb2, neighbours_pb2, spectra_pb2
 
 Response = TypeVar(

@@ -45,7 +45,12 @@ class SoupScores:
 
 
 def score_soups(
-    logits: Array, shares: NDArray[np.float64], y: Array, g: NDArray[np.int64], n_groups: int
+    logits: Array,
+    shares: NDArray[np.float64],
+    y: Array,
+    g: NDArray[np.int64],
+    n_groups: int,
+    check: Callable[[], None] = lambda: None,
 ) -> SoupScores:
     """Accuracy and loss by group of many soups, by one product of shares and logits for each block of rows.
 
@@ -54,6 +59,7 @@ def score_soups(
     logits : (H, N, C) float64 of every head.
     shares : (M, H) of every soup.
     y : (N,) classes; g : (N,) groups 0 .. n_groups - 1; host arrays.
+    check : called between blocks of rows; what it raises ends the computation.
 
     Raises
     ------
@@ -68,6 +74,7 @@ def score_soups(
     counts = np.bincount(g, minlength=n_groups).astype(np.float64)
     right, lost = np.zeros((2, len(shares), n_groups))
     for block in blocks(n_rows, max(1, BLOCK_BYTES // (8 * n_classes * len(shares)))):
+        check()
         flat = xp.reshape(logits[:, block, :], (n_heads, -1))
         mixed = xp.reshape(xp.matmul(mixing, flat), (len(shares), -1, n_classes))
         member = asarray_like(np.eye(n_groups)[g[block]], logits)
@@ -79,7 +86,13 @@ def score_soups(
 
 
 def learned_mixture(
-    logits: Array, y: NDArray[np.int64], weight: NDArray[np.float64], *, tolerance: float = 1e-9, most: int = 200
+    logits: Array,
+    y: NDArray[np.int64],
+    weight: NDArray[np.float64],
+    *,
+    tolerance: float = 1e-9,
+    most: int = 200,
+    check: Callable[[], None] = lambda: None,
 ) -> Mixture:
     """The shares on the simplex of the least weighted cross-entropy, by Newton's method on an active set.
 
@@ -90,11 +103,13 @@ def learned_mixture(
     Parameters
     ----------
     logits : (H, N, C) float64; y : (N,) classes; weight : (N,) at least 0, scaled to the sum 1.
+    check : called before each evaluation; what it raises ends the computation.
     """
     _check(logits, y)
     n_heads = int(logits.shape[0])
     weight = weight / weight.sum()
     shares = np.full(n_heads, 1 / n_heads)
+    check()
     loss, gradient, hessian = _derivatives(logits, y, weight, shares)
     for iteration in range(most):
         gap = float(shares @ gradient - gradient.min())
@@ -105,6 +120,7 @@ def learned_mixture(
         while length > 1e-12:
             tried = np.maximum(0, shares + length * step)
             tried /= tried.sum()
+            check()
             found = _derivatives(logits, y, weight, tried)
             if found[0] <= loss + 1e-4 * length * falls:
                 break

@@ -5,9 +5,13 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.arrays import blocks
+
 How: TypeAlias = Literal["worst", "mean", "rows"]
 """The lowest mean of a group, the mean of the groups' means, or the mean of all rows."""
 RESAMPLES = 1000
+COUNTS = 2**22
+"""Counts of rows in memory at a time (32 MiB, and as much in float64)."""
 
 
 def resampled_scores(
@@ -37,8 +41,11 @@ def resampled_scores(
     for group in np.unique(labels):
         inside = values[:, labels == group]
         n_rows = inside.shape[1]
-        drawn = rng.multinomial(n_rows, np.full(n_rows, 1 / n_rows), size=n_resamples)
-        means.append(drawn @ inside.T / n_rows)
+        parts: list[NDArray[np.float64]] = []
+        for part in blocks(n_resamples, max(1, COUNTS // n_rows)):
+            drawn = rng.multinomial(n_rows, np.full(n_rows, 1 / n_rows), size=part.stop - part.start)
+            parts.append(drawn @ inside.T / n_rows)
+        means.append(np.concatenate(parts))
         sizes.append(n_rows)
     stacked = np.stack(means)  # (G, R, T)
     if how == "worst":

@@ -177,6 +177,8 @@ class Influence(google.protobuf.message.Message):
     GROUPING_FIELD_NUMBER: builtins.int
     NOTES_FIELD_NUMBER: builtins.int
     REUSED_FIELD_NUMBER: builtins.int
+    IS_EXACT_FIELD_NUMBER: builtins.int
+    FITTED_FEATURE_SET_FIELD_NUMBER: builtins.int
     digest: builtins.str
     refit: builtins.str
     feature_set: builtins.str
@@ -185,6 +187,8 @@ class Influence(google.protobuf.message.Message):
     """Draws whose heads are averaged."""
     seed: builtins.int
     reused: builtins.bool
+    fitted_feature_set: builtins.str
+    """The set that was fitted."""
     @property
     def groups(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.groups_pb2.Group]:
         """Whose losses, with the rows that were used."""
@@ -241,6 +245,10 @@ class Influence(google.protobuf.message.Message):
     def grouping(self) -> penult_proto.v1.groups_pb2.UsedGrouping: ...
     @property
     def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    @property
+    def is_exact(self) -> penult_proto.v1.arrays_pb2.Array:
+        """(n,) bool: whether `change`, `own_change` and `memorised` are what removing the row really does, else to first order."""
+
     def __init__(
         self,
         *,
@@ -267,8 +275,10 @@ class Influence(google.protobuf.message.Message):
         grouping: penult_proto.v1.groups_pb2.UsedGrouping | None = ...,
         notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
         reused: builtins.bool = ...,
+        is_exact: penult_proto.v1.arrays_pb2.Array | None = ...,
+        fitted_feature_set: builtins.str = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["accuracy", b"accuracy", "change", b"change", "counterfactual", b"counterfactual", "fitted_group", b"fitted_group", "grouping", b"grouping", "leverage", b"leverage", "loss", b"loss", "memorised", b"memorised", "n_draws", b"n_draws", "own_change", b"own_change", "row_ids", b"row_ids", "verified_change", b"verified_change", "verified_row_ids", b"verified_row_ids"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["accuracy", b"accuracy", "by", b"by", "change", b"change", "counterfactual", b"counterfactual", "digest", b"digest", "feature_set", b"feature_set", "fitted_group", b"fitted_group", "fitted_groups", b"fitted_groups", "grouping", b"grouping", "groups", b"groups", "leverage", b"leverage", "loss", b"loss", "memorised", b"memorised", "n_draws", b"n_draws", "notes", b"notes", "own_change", b"own_change", "refit", b"refit", "repeats", b"repeats", "reused", b"reused", "row_ids", b"row_ids", "seed", b"seed", "verified_change", b"verified_change", "verified_row_ids", b"verified_row_ids"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["accuracy", b"accuracy", "change", b"change", "counterfactual", b"counterfactual", "fitted_group", b"fitted_group", "grouping", b"grouping", "is_exact", b"is_exact", "leverage", b"leverage", "loss", b"loss", "memorised", b"memorised", "n_draws", b"n_draws", "own_change", b"own_change", "row_ids", b"row_ids", "verified_change", b"verified_change", "verified_row_ids", b"verified_row_ids"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["accuracy", b"accuracy", "by", b"by", "change", b"change", "counterfactual", b"counterfactual", "digest", b"digest", "feature_set", b"feature_set", "fitted_feature_set", b"fitted_feature_set", "fitted_group", b"fitted_group", "fitted_groups", b"fitted_groups", "grouping", b"grouping", "groups", b"groups", "is_exact", b"is_exact", "leverage", b"leverage", "loss", b"loss", "memorised", b"memorised", "n_draws", b"n_draws", "notes", b"notes", "own_change", b"own_change", "refit", b"refit", "repeats", b"repeats", "reused", b"reused", "row_ids", b"row_ids", "seed", b"seed", "verified_change", b"verified_change", "verified_row_ids", b"verified_row_ids"]) -> None: ...
 
 Global___Influence: typing_extensions.TypeAlias = Influence

@@ -11,8 +11,8 @@ import numpy as np
 
 from penult_proto.arrays import AnyArray
 from penult_proto.errors import ErrorKind
-from penult_proto.framing import Arrival, Chunk
-from penult_proto.piece_sockets import ArrivingPiece, arriving, connected
+from penult_proto.pieces.framing import Arrival, Chunk
+from penult_proto.pieces.sockets import ArrivingPiece, arriving, connected
 from penult_proto.v1 import arrays_pb2
 from penult_server.errors import ServiceError, idle_upload
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from penult_proto.arrays import AnyArray, numpy_dtype, shape_text
 from penult_proto.errors import ErrorKind
-from penult_proto.framing import Arrival, announce, expect_end, gather, pieces
 from penult_proto.limits import MOST_LABELS
+from penult_proto.pieces.framing import Arrival, announce, expect_end, gather, pieces
 from penult_proto.v1 import arrays_pb2
 from penult_proto.v1 import features_pb2 as pb
 from penult_server.class_names import Classes, match_classes

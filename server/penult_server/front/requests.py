@@ -8,7 +8,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor
 from google.protobuf.message import DecodeError, Message
 
 from penult_proto.errors import ErrorKind
-from penult_proto.upload_pieces import Piece, read_piece
+from penult_proto.pieces.uploads import Piece, read_piece
 from penult_proto.v1 import features_pb2
 from penult_server.errors import ServiceError
 from penult_server.front.admission.bounds import check_bounds

@@ -12,9 +12,9 @@ from typing import Any
 import grpc
 
 from penult_proto.errors import ErrorKind
-from penult_proto.piece_sockets import BUFFER_BYTES, lead_of, listening
+from penult_proto.pieces.sockets import BUFFER_BYTES, lead_of, listening
+from penult_proto.pieces.uploads import UploadMessage, upload_call
 from penult_proto.services import IDLE_KEY
-from penult_proto.upload_pieces import UploadMessage, upload_call
 from penult_proto.v1 import features_pb2 as pb
 from penult_proto.v1 import features_pb2_grpc
 from penult_server.errors import ServiceError

@@ -29,7 +29,7 @@ def _work(order: JobOrder, channel: WorkerChannel, fleet: Fleet) -> pb.JobResult
 
             return pb.JobResult(extract=extract_job(order, channel, fleet))
         case "import_checkpoint":
-            from penult_server.jobs.import_work import import_job
+            from penult_server.jobs.imports.import_work import import_job
 
             return pb.JobResult(checkpoint=import_job(order, order.spec.import_checkpoint, channel))
         case "merge":
@@ -42,7 +42,7 @@ def _work(order: JobOrder, channel: WorkerChannel, fleet: Fleet) -> pb.JobResult
             return pb.JobResult(merge_curve=curve_job(order, order.spec.merge_curve, channel))
         case "register_dataset":
             # Imported here: the other jobs read no tables.
-            from penult_server.jobs.dataset_work import register_job
+            from penult_server.jobs.imports.dataset_work import register_job
 
             return pb.JobResult(dataset=register_job(order, order.spec.register_dataset, channel))
         case None:

@@ -3,11 +3,11 @@
 import errno
 import os
 import re
-from collections.abc import Iterator
 from typing import TypeAlias
 
 from penult_proto.errors import ErrorKind
 from penult_server.errors import RegistryUnavailable, ServiceError
+from penult_server.machine.causes import chain
 
 Meaning: TypeAlias = tuple[ErrorKind, str]
 """A kind, and what is said."""
@@ -45,7 +45,7 @@ def refusal_of_disk(error: BaseException) -> ServiceError | None:
 
     What `error` was raised from counts, too: libraries wrap what the system said.
     """
-    for one in _chain(error):
+    for one in chain(error):
         found = _meaning(one)
         if found is not None:
             kind, message = found
@@ -75,13 +75,3 @@ def _number(error: BaseException) -> int | None:
 def _said(error: BaseException) -> str:
     number = _number(error)
     return os.strerror(number) if number else str(error)
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from."""
-    seen: set[int] = set()
-    next_one: BaseException | None = error
-    while next_one is not None and id(next_one) not in seen:
-        seen.add(id(next_one))
-        yield next_one
-        next_one = next_one.__cause__ or next_one.__context__

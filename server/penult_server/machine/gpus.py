@@ -4,8 +4,10 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from penult_server.machine.causes import chain
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 EXIT_LOST = 70
@@ -38,7 +40,7 @@ def use_only(names: Sequence[str]) -> None:
 
 def is_lost(error: BaseException) -> bool:
     """Whether an error means that this process's GPU context is gone: every later call to it would fail."""
-    return any(_says_lost(one) for one in _chain(error))
+    return any(_says_lost(one) for one in chain(error))
 
 
 def leave_if_lost(error: BaseException) -> None:
@@ -56,13 +58,3 @@ def leave_if_lost(error: BaseException) -> None:
 def _says_lost(error: BaseException) -> bool:
     is_of_gpu = type(error).__name__ in _ERROR_TYPES or str(error).startswith("CUDA error")
     return is_of_gpu and _LOST.search(str(error)) is not None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from."""
-    seen: set[int] = set()
-    next_one: BaseException | None = error
-    while next_one is not None and id(next_one) not in seen:
-        seen.add(id(next_one))
-        yield next_one
-        next_one = next_one.__cause__ or next_one.__context__

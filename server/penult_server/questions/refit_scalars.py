@@ -1,6 +1,6 @@
 """The numbers of a refit request that a grid may vary, by name, and the candidates that a grid makes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 
 from penult_proto.fields.refit import GRID
@@ -40,9 +40,27 @@ def values_of(request: pb.RefitRequest, name: str) -> list[float]:
 def candidates_of(request: pb.RefitRequest) -> Iterator[pb.RefitRequest]:
     """One request without a grid for each combination of its values, the last axis fastest; itself without a grid."""
     for values in product(*(axis.values for axis in request.grid)):
-        candidate = pb.RefitRequest()
-        candidate.CopyFrom(request)
-        del candidate.grid[:]
-        for axis, value in zip(request.grid, values, strict=True):
-            write_scalar(candidate, axis.name, value)
-        yield candidate
+        yield _with(request, values)
+
+
+def candidate_at(request: pb.RefitRequest, index: int) -> pb.RefitRequest:
+    """The candidate at a place among `candidates_of`."""
+    return _with(request, grid_values(request, index))
+
+
+def grid_values(request: pb.RefitRequest, index: int) -> list[float]:
+    """Numbers of the index-th combination of the grid, the last axis fastest."""
+    values: list[float] = []
+    for axis in reversed(request.grid):
+        index, own = divmod(index, len(axis.values))
+        values.append(axis.values[own])
+    return values[::-1]
+
+
+def _with(request: pb.RefitRequest, values: Sequence[float]) -> pb.RefitRequest:
+    candidate = pb.RefitRequest()
+    candidate.CopyFrom(request)
+    del candidate.grid[:]
+    for axis, value in zip(request.grid, values, strict=True):
+        write_scalar(candidate, axis.name, value)
+    return candidate

@@ -134,7 +134,7 @@ def _diagnosis(answer: diagnostics_pb2.Diagnosis) -> pb.ResultSummary:
 
 def _influence(answer: influence_pb2.Influence) -> pb.ResultSummary:
     title = f"influence of refit {answer.refit[:12]} by {_by(answer.by)}"
-    return pb.ResultSummary(feature_sets=[answer.feature_set], title=title)
+    return pb.ResultSummary(feature_sets=_one_or_two(answer.feature_set, answer.fitted_feature_set), title=title)
 
 
 def _one_or_two(first: str, second: str) -> list[str]:

@@ -12,12 +12,12 @@ from penult.calls import storage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from penult.calls.catalog.results import Answer
     from penult.results.lists.listing import Listing
     from penult.results.lists.stored import ResultSummary
     from penult.results.space.deletion import Deletion
     from penult.types import ResultKind
     from penult.wire.encode import Since
+    from penult.wire.references import Answer
     from penult.wire.references import FeatureSetLike
     from penult.wire.references import ResultLike
 

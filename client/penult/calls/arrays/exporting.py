@@ -16,7 +16,7 @@ from penult.files.formats.safetensors import SafetensorsWriter
 from penult.files.rows import rows_at_once
 from penult.results.records import FeatureSet
 from penult.wire.transfer import ArrayStream
-from penult_proto.framing import Arrival
+from penult_proto.pieces.framing import Arrival
 from penult_proto.v1 import features_pb2
 
 if TYPE_CHECKING:

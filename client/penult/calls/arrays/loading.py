@@ -16,7 +16,7 @@ from penult.results.records import FeatureSet
 from penult.wire.transfer import upload_messages
 from penult.wire.uploads import Upload, prepare
 from penult_proto.notes import NoteId
-from penult_proto.upload_pieces import UploadMessage
+from penult_proto.pieces.uploads import UploadMessage
 from penult_proto.v1 import cards_pb2
 
 MOST_GROUPS = 24

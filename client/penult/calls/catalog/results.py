@@ -2,23 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeAlias
 
 from penult.arguments.coerce import build, choice
 from penult.calls import storage
 from penult.calls.catalog.paging import collect, describe
 from penult.connection.rpc import Connection
 from penult.errors import ServerBug
-from penult.results.descriptors import Descriptors, PrincipalAngles
-from penult.results.diagnosis.diagnosis import Diagnosis
-from penult.results.diagnosis.influence import Influence
 from penult.results.lists.columns import result_row
 from penult.results.lists.listing import Listing
 from penult.results.lists.stored import ResultSummary
-from penult.results.neighbourhood.duplicates import Duplicates
-from penult.results.neighbourhood.label_noise import LabelNoise
-from penult.results.neighbourhood.rates import NeighbourRates
-from penult.results.neighbourhood.votes import NeighbourMetrics
 from penult.results.refits import Refit
 from penult.results.space.deletion import Deletion
 from penult.results.spectra import Spectra
@@ -28,21 +20,8 @@ from penult.wire.diagnosis.decoding import diagnosis
 from penult.wire.diagnosis.influence import decoded_influence
 from penult.wire.encode import Since
 from penult.wire.neighbourhood import decoding
-from penult.wire.references import FeatureSetLike, ResultLike, feature_set_name, result_digest
+from penult.wire.references import Answer, FeatureSetLike, ResultLike, feature_set_name, result_digest
 from penult_proto.v1 import catalog_pb2
-
-Answer: TypeAlias = (
-    Refit
-    | Spectra
-    | Descriptors
-    | PrincipalAngles
-    | NeighbourMetrics
-    | Duplicates
-    | LabelNoise
-    | NeighbourRates
-    | Diagnosis
-    | Influence
-)
 
 
 class Results:

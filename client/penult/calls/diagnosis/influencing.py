@@ -34,11 +34,12 @@ class Influencing:
             found = client.influence(refit, on=sets["test"], by="group")
             found.most_harmful("boots, grass"), found.counterfactual
 
-        Exact up to one Newton step: the optimum of the problem without the row, from the optimum with it, its leverage
-        included; losses elsewhere to first order. The draws that a refit averages, their weights and their
-        standardisation stay what they are, and a penalty keeps its scale: beside the mean of the losses that are left,
-        or beside their sum. With an l1, only weights that are not zero move. Positive: the row helps, for the loss is
-        larger without it. The answer holds a real refit without the `top_k` rows that harm one group most.
+        One Newton step of the problem without the row, its leverage included, and losses elsewhere to first order; the
+        rows of the largest changes exactly, by the optimum without each: all of a few hundred, some dozens of 20,000,
+        see `.is_exact`. The draws that a refit averages, their weights and their standardisation stay what they are,
+        and a penalty keeps its scale: beside the mean of the losses that are left, or beside their sum. To first
+        order, with an l1 only weights that are not zero move. Positive: the row helps, for the loss is larger without
+        it. The answer holds a real refit without the `top_k` rows that harm one group most.
 
         Parameters
         ----------

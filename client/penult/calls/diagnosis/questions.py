@@ -11,6 +11,7 @@ from penult.arguments import coerce
 from penult.arguments.coerce import build
 from penult.calls.waiting.queries import ask, shown_name
 from penult.connection.rpc import Connection
+from penult.errors import invalid
 from penult.results.diagnosis.definitions import DiagnosticDefinition, definition_row
 from penult.results.diagnosis.diagnosis import Diagnosis
 from penult.results.lists.listing import Listing
@@ -145,6 +146,8 @@ class Diagnosing:
         of_split = coerce.text("split", split, example="'val'")
         request = build(runs_pb2.GetRunRequest, id=run_id(run))
         found = decode.run(self.connection.unary(self.connection.stubs.runs.GetRun, request, timeout=timeout))
+        if not found.checkpoints:
+            raise invalid(f"run {found.id} has no checkpoint to diagnose", argument="run")
         diagnoses = tuple(
             self.diagnose(
                 checkpoint,

@@ -11,8 +11,7 @@ from penult.calls.arrays.predicting import Predicting
 from penult.calls.features import FeatureSets
 from penult.errors import from_kind, invalid, shown
 from penult.results.notes import Note
-from penult.results.records import Checkpoint, FeatureSet, Run
-from penult.results.rows.predictions import Predictions
+from penult.results.records import Checkpoint, FeatureSet, Run, short
 from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = "[run_a, run_b]"
 MOST_SYSTEMS = 200
+POOLED = "pooled"
+"""The kind of features that a head multiplies."""
 
 
 class ComparingSystems(Predicting):
@@ -68,7 +69,14 @@ class ComparingSystems(Predicting):
             raise invalid(
                 f"items must be 2 .. {MOST_SYSTEMS} runs or checkpoints, got {len(checkpoints)}", argument="items"
             )
-        found = [self._predicted(one, of_split, timeout, progress) for one in checkpoints]
+        sets = [self._scored_set(one, of_split, timeout) for one in checkpoints]
+        if len({one.dataset_digest for one in sets}) > 1:
+            raise invalid(
+                f"what is compared must score one dataset as it is, got split {of_split!r} of "
+                f"{', '.join(sorted({f'{one.dataset} ({short(one.dataset_digest)})' for one in sets}))}",
+                argument="items",
+            )
+        found = [self.predictions(one, timeout=timeout, progress=progress) for one in sets]
         scored = scored_together(found, [f"{place + 1}: {one.digest[:8]}" for place, one in enumerate(checkpoints)])
         text = f"rows were joined by their ids: {scored.y.size} are in all sets, {scored.n_left_out} were left out"
         return Comparison(
@@ -80,14 +88,23 @@ class ComparingSystems(Predicting):
             notes=(Note(text, NoteId.ROWS_JOINED),) if scored.n_left_out else (),
         )
 
-    def _predicted(self, checkpoint: Checkpoint, split: str, timeout: float, progress: bool | None) -> Predictions:
-        sets: list[FeatureSet] = list(self.features.list(checkpoint=checkpoint, split=split, timeout=timeout))
-        if not sets:
+    def _scored_set(self, checkpoint: Checkpoint, split: str, timeout: float) -> FeatureSet:
+        """What the checkpoint's head reads of a split, of its own dataset where there are several."""
+        known = self.features.list(checkpoint=checkpoint, split=split, timeout=timeout)
+        found = [one for one in known if one.feature_kind == POOLED]
+        if not found:
             raise from_kind(
                 ErrorKind.UNKNOWN_FEATURE_SET,
                 f"no features of split {shown(split)} are stored for {checkpoint!r}: extract them first",
             )
-        return self.predictions(sets[0], timeout=timeout, progress=progress)
+        own = [one for one in found if one.dataset_digest == checkpoint.dataset_digest] or found
+        if len({one.dataset_digest for one in own}) > 1:
+            raise invalid(
+                f"features of split {shown(split)} of several datasets are stored for {checkpoint!r}, none of its "
+                f"own: {', '.join(one.dataset for one in own)}; delete those that are not meant",
+                argument="split",
+            )
+        return own[0]
 
 
 def _measures(measures: Sequence[str] | str | None) -> list[str]:
@@ -105,7 +122,9 @@ def _measures(measures: Sequence[str] | str | None) -> list[str]:
 
 
 def _checkpoint(item: object) -> Checkpoint:
-    if isinstance(item, Run) and item.checkpoints:
+    if isinstance(item, Run):
+        if not item.checkpoints:
+            raise invalid(f"items: {item!r} has no checkpoint to compare", argument="items")
         return item.checkpoints[-1]
     if not isinstance(item, Checkpoint):
         raise wrong_sort("items", "checkpoint", item, "Runs or Checkpoints")

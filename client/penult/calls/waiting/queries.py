@@ -12,8 +12,8 @@ from penult.connection.rpc import Connection
 from penult.display.names import one_line
 from penult.errors import PenultError
 from penult.results.records import Checkpoint, Features, FeatureSet, Run
+from penult_proto.pieces.uploads import Piece, UploadMessage
 from penult_proto.services import QUERY_KEY
-from penult_proto.upload_pieces import Piece, UploadMessage
 from penult_proto.v1 import checkpoints_pb2, features_pb2, jobs_pb2, progress_pb2
 
 if TYPE_CHECKING:

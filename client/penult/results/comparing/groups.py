@@ -15,6 +15,8 @@ MOST_EXACT = 10
 """Systems whose Kemeny order is found exactly."""
 DRAWS = 1000
 FEWEST_FOR_MOON = 8
+ROUNDING = 1e-20
+"""Fraction of a variance that an exact fit leaves at most."""
 
 
 def evenness(scored: Scored) -> Iterator[ComparedValue]:
@@ -120,17 +122,26 @@ def moon(scored: Scored) -> Iterator[ComparedValue]:
         note = "the accuracies hardly differ"
     line, curve, second, p = (math.nan,) * 4
     if not note:
-        residuals = [float(np.sum((y - np.polyval(np.polyfit(x, y, k), x)) ** 2)) for k in (1, 2)]
         total = float(np.sum((y - y.mean()) ** 2))
-        line, curve = (1 - one / total for one in residuals)
+        of_line, of_curve = (float(np.sum((y - np.polyval(np.polyfit(x, y, k), x)) ** 2)) / total for k in (1, 2))
+        line, curve = 1 - of_line, 1 - of_curve
         second = float(np.polyfit(x, y, 2)[0])
-        f = (residuals[0] - residuals[1]) / (residuals[1] / (n - 3)) if residuals[1] > 0 else math.inf
-        # P(F(1, m) > f) = P(|t_m| > sqrt f), by the incomplete beta function of half-integers.
-        p = _two_sided_t(math.sqrt(f), n - 3)
+        p = _p_of_gain(of_line, of_curve, n - 3)
     for kind, value, own in (("r2_line", line, math.nan), ("r2_parabola", curve, p), ("second_coefficient", second, p)):
         yield ComparedValue(
             measure=base.measure, name=kind, systems=base.systems, part=part, value=value, p=own, n=n, note=note
         )
+
+
+def _p_of_gain(of_line: float, of_curve: float, m: int) -> float:
+    """P(F(1, m) > f) = P(|t_m| > sqrt f), f from the fractions of the variance that a line and a parabola leave.
+
+    1 where the line leaves nothing but rounding.
+    """
+    gain = of_line - of_curve
+    if of_line <= ROUNDING or gain <= 0:
+        return 1.0
+    return _two_sided_t(math.sqrt(gain * m / of_curve) if of_curve > ROUNDING else math.inf, m)
 
 
 def _two_sided_t(t: float, m: int) -> float:

@@ -73,6 +73,8 @@ class Influence(Shown, Savable):
     refit: str
     feature_set: str
     """The rows whose losses these are."""
+    fitted_feature_set: str
+    """The set that was fitted."""
     by: str
     groups: tuple[Group, ...]
     """Whose losses, with the rows that were looked at."""
@@ -102,6 +104,9 @@ class Influence(Shown, Savable):
     seed: int
     reused: bool
     """Whether the answer was stored already."""
+    is_exact: NDArray[np.bool_] | None = None
+    """(n,) where the optimum without the row was found, and losses are those of its head; elsewhere one Newton step and
+    losses to first order. The rows of the largest changes, all where there are few. None in answers of before."""
     counterfactual: Counterfactual | None = None
     """The real refit without the rows that harm a group most; None where no row harms it, or none was asked for."""
     verified_row_ids: NDArray[np.uint64] | None = None
@@ -154,8 +159,8 @@ class Influence(Shown, Savable):
     def to_frame(self) -> pd.DataFrame:
         """One row per row that was fitted. Raises ImportError when pandas is missing.
 
-        Columns: `row_id`, `group` (name), `n_draws`, `own_change`, `memorised`, `leverage`, and "on " with the name of
-        each group for its change.
+        Columns: `row_id`, `group` (name), `n_draws`, `own_change`, `memorised`, `leverage`, `is_exact`, and "on " with
+        the name of each group for its change.
         """
         names = [one.name for one in self.fitted_groups]
         columns: dict[str, list[object]] = {
@@ -165,6 +170,7 @@ class Influence(Shown, Savable):
             "own_change": self.own_change.tolist(),
             "memorised": self.memorised.tolist(),
             "leverage": self.leverage.tolist(),
+            "is_exact": (np.zeros(self.row_ids.size, np.bool_) if self.is_exact is None else self.is_exact).tolist(),
         }
         for place, one in enumerate(self.groups):
             columns[f"on {one.name}"] = self.change[:, place].tolist()

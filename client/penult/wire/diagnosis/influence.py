@@ -52,6 +52,7 @@ def decoded_influence(message: pb.Influence) -> Influence:
         groups=parts,
         fitted_groups=groups(message.fitted_groups),
         counterfactual=_counterfactual(message) if message.HasField("counterfactual") else None,
+        is_exact=array(message.is_exact) if message.HasField("is_exact") else None,
         verified_row_ids=array(message.verified_row_ids) if has_singles else None,
         verified_change=array(message.verified_change) if has_singles else None,
         grouping=grouping,

@@ -1,4 +1,6 @@
-"""What each row that a head was fitted on does to the head's losses elsewhere, by one Newton step without the row.
+"""What each row that a head was fitted on does to the head's losses elsewhere.
 
-`removal.influence` answers for problems of `linear.problem` and their optima; `check` removes rows by real refits.
+`fitted.Fitted` is problems of `linear.problem` with their optima; `removal.influence` takes one Newton step without
+each row, `singles.head_moves` finds the optimum without each of some rows, and `targets.mean_changes` what losses
+become. `without` makes the problems without rows, for real refits.
 """

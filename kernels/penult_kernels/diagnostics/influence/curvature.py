@@ -1,6 +1,6 @@
 """The Hessian of one convex block at its optimum, and its inverse factor."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +12,14 @@ from penult_kernels.linear.blocks.blocks import Block
 from penult_kernels.linear.blocks.scaling import tiles_of
 from penult_kernels.linear.problem import Intercept
 from penult_kernels.loss import probabilities
+from penult_kernels.products import gram, product
 
 MOST_UNKNOWNS = 8192
 """Weights and biases of a block at most: its Hessian is dense (512 MiB)."""
 STRIPS = 4
 """Into how many a triangular factor is cut for a product: of the multiplications by zeros a quarter is left."""
+SMALL_TRIANGLE = 128
+"""Up to this size a triangular factor is inverted by one solve."""
 ZERO = 1e-9
 """A weight below this fraction of the largest is one that an l1 has set to zero, up to rounding."""
 
@@ -41,18 +44,35 @@ class Space:
         """m."""
         return self.columns.size + self.has_bias
 
-    def tiles(self, features: Array) -> Iterator[tuple[slice, Array]]:
-        """(t, m) rows as they are solved with a column of ones for the bias, float64, a tile at a time."""
+    def tiles(self, features: Array, rows: NDArray[np.int64] | None = None) -> Iterator[tuple[slice, Array]]:
+        """(t, m) rows as they are solved with a column of ones for the bias, float64, a tile at a time.
+
+        Of all rows of the block, in their order; or of those at some positions."""
         take, scaling = array_namespace(features).take, self.block.scaling
         at = asarray_like(self.columns, features)
         mean, factor = take(scaling.mean, at, axis=0), 1.0 / take(scaling.scale, at, axis=0)
-        whole = self.columns.size == int(features.shape[1])
-        for tile, x in tiles_of(features, self.block.rows, columns=None if whole else self.columns):
+        whole, used = self.columns.size == int(features.shape[1]), self.block.rows if rows is None else rows
+        for tile, x in tiles_of(features, used, columns=None if whole else self.columns):
             xp = array_namespace(x)
             z = (x - mean) * factor
             if self.has_bias:
                 z = xp.concat([z, xp.ones((z.shape[0], 1), dtype=z.dtype, device=z.device)], axis=1)
             yield tile, z
+
+    def raised(self, moves: Array, n_features: int) -> tuple[Array, Array]:
+        """(R, q, D) and (R, q): how a head on raw features moves with moves (R, q, m) of these unknowns."""
+        xp, scaling = array_namespace(moves), self.block.scaling
+        at = asarray_like(self.columns, moves)
+        weight = moves[:, :, : self.columns.size] / xp.take(scaling.scale, at, axis=0)
+        bias = -xp.sum(weight * xp.take(scaling.mean, at, axis=0), axis=2)
+        if self.has_bias:
+            bias = bias + moves[:, :, -1]
+        if self.columns.size < n_features:
+            place = np.full(n_features, self.columns.size, np.int64)
+            place[self.columns] = np.arange(self.columns.size)
+            nothing = xp.zeros((*weight.shape[:2], 1), dtype=weight.dtype, device=weight.device)
+            weight = xp.take(xp.concat([weight, nothing], axis=2), asarray_like(place, moves), axis=2)
+        return weight, bias
 
     def lowered(self, gradients: Array) -> Array:
         """(T, q, m) derivatives by these unknowns of derivatives (T, q, D + 1) by a head on raw features."""
@@ -122,7 +142,7 @@ class Curvature:
         """(T, q, m) H^-1 times each of T right sides."""
         xp, factor = array_namespace(right), self.inverse_factor
         flat = xp.reshape(right, (right.shape[0], -1))
-        return xp.reshape((flat @ factor.T) @ factor, right.shape)
+        return xp.reshape(product(product(flat, factor.T), factor), right.shape)
 
     def between(self, z: Array) -> Array:
         """(t, q, q) (I (x) z)^T H^-1 (I (x) z) of each row (t, m)."""
@@ -138,11 +158,11 @@ def _image(z: Array, columns: Array, first: int) -> Array:
     xp, m, parts = array_namespace(z), int(z.shape[1]), list[Array]()
     for strip in blocks(int(columns.shape[0]), max(1, -(-m // STRIPS))):
         used = min(max(strip.stop - first, 0), m)
-        parts.append(z[:, :used] @ columns[strip, :used].T)
+        parts.append(product(z[:, :used], columns[strip, :used].T))
     return xp.concat(parts, axis=1)
 
 
-def curvature_of(features: Array, block: Block) -> Curvature:
+def curvature_of(features: Array, block: Block, check: Callable[[], None] = lambda: None) -> Curvature:
     """The curvature of a block whose `start` is its optimum, in one pass over its rows. Raises FlatError."""
     space = space_of(block)
     xp, m, q = array_namespace(features), space.size, block.n_columns
@@ -152,6 +172,7 @@ def curvature_of(features: Array, block: Block) -> Curvature:
     parts: list[Array] = []
     total: dict[tuple[int, int], Array] = {}
     for tile, z in space.tiles(features):
+        check()
         p = probabilities((z @ space.theta.T + asarray_like(offset[tile], z))[:, None, :])[:, 0, :]
         weights = asarray_like(s[tile], z)
         for a in range(q):
@@ -172,9 +193,9 @@ def _product(z: Array, s: Array, p: Array, a: int, b: int) -> Array:
     """(m, m) sum_i s_i S_i[a, b] z_i z_i^T."""
     xp = array_namespace(z)
     if a != b:
-        return -((z * (s * p[:, a] * p[:, b])[:, None]).T @ z)
+        return -product((z * (s * p[:, a] * p[:, b])[:, None]).T, z)
     half = z * xp.sqrt(s * p[:, a] * (1.0 - p[:, a]))[:, None]
-    return half.T @ half
+    return gram(half.T)
 
 
 def _on_top(space: Space, q: int, n: int) -> NDArray[np.float64]:
@@ -194,5 +215,25 @@ def _inverse_factor(hessian: Array) -> Array:
         factor = None
     if factor is None or not bool(xp.all(xp.isfinite(factor))):
         raise FlatError("the loss is flat in some direction, so that no Newton step is defined: use an l2")
-    identity = xp.eye(factor.shape[0], dtype=factor.dtype, device=factor.device)
-    return xp.linalg.solve(factor, identity)
+    return _inverse_of_triangle(factor)
+
+
+def _inverse_of_triangle(factor: Array) -> Array:
+    """L^-1 of a lower triangle by halves: [[A, 0], [B, C]]^-1 = [[A^-1, 0], [-C^-1 B A^-1, C^-1]]."""
+    xp, n = array_namespace(factor), int(factor.shape[0])
+    if n <= SMALL_TRIANGLE:
+        return xp.linalg.solve(factor, xp.eye(n, dtype=factor.dtype, device=factor.device))
+    at = n // 2
+    above, below = _inverse_of_triangle(factor[:at, :at]), _inverse_of_triangle(factor[at:, at:])
+    corner = -product(product(below, factor[at:, :at]), above)
+    nothing = xp.zeros((at, n - at), dtype=factor.dtype, device=factor.device)
+    return xp.concat([xp.concat([above, nothing], axis=1), xp.concat([corner, below], axis=1)], axis=0)
+
+
+def logit_hessians(p: Array) -> Array:
+    """(t, q, q) Hessian of each row's loss in its logits."""
+    xp = array_namespace(p)
+    if p.shape[1] == 1:
+        return (p * (1.0 - p))[:, :, None]
+    identity = xp.eye(p.shape[1], dtype=p.dtype, device=p.device)
+    return p[:, :, None] * identity - p[:, :, None] * p[:, None, :]

@@ -12,20 +12,16 @@ again (a penalty beside the mean loss), and zero where they are not (beside the 
 set T is g_T^T d_i; positive: the row helps T, since T's loss is larger without it.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels import budget
-from penult_kernels.arrays import Array, asarray_like, blocks, to_host
-from penult_kernels.diagnostics.influence.curvature import Curvature, curvature_of
-from penult_kernels.linear.blocks.blocks import Block, Preparation
-from penult_kernels.linear.problem import Head, Problem
-from penult_kernels.loss import log_softmax
-from penult_kernels.rows import RowSource
+from penult_kernels.arrays import Array, asarray_like, to_host
+from penult_kernels.diagnostics.influence.curvature import Curvature, logit_hessians
+from penult_kernels.diagnostics.influence.fitted import Fitted
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -48,109 +44,83 @@ class Influence:
 
 
 def influence(
-    features: Array,
-    y: Array,
-    n_classes: int,
-    problems: Sequence[Problem],
-    optima: Sequence[Head],
-    gradients: Floats,
-    *,
-    is_mean: bool = True,
-    check: Callable[[], None] = lambda: None,
-    report: Callable[[float, float], None] = lambda done, whole: None,
+    fitted: Fitted, gradients: Floats, *, report: Callable[[float, float], None] = lambda done, whole: None
 ) -> Influence:
     """Influence of every row on T targets, of the mean of the optima of some problems.
 
     Parameters
     ----------
-    features : array of shape (N, D)
-        In any real floating type.
-    y : array of shape (N,)
-        Classes.
-    n_classes : int
-        K, at least 2.
-    problems : sequence of Problem
-        Draws of one refit.
-    optima : sequence of Head
-        Their optima, on raw features: only there is the influence what the module says.
+    fitted : Fitted
+        Draws of one refit with their optima: only there is the influence what the module says.
     gradients : array of shape (T, K, D + 1)
-        Gradients of the targets' mean losses by the mean head's weights and bias, see `mean_gradients`.
-    is_mean : bool
-        Whether the penalty stands beside the mean of the losses: without a row the others then weigh more.
-    check : callable, optional
-        Called between tiles of rows; what it raises ends the computation.
+        Gradients of the targets' mean losses by the mean head's weights and bias, see `targets.mean_gradients`.
     report : callable, optional
         Called with the problems done, and of how many.
 
     Raises
     ------
     FlatError
-        When a Hessian is singular, too large, or has no fixed active set.
+        When a Hessian is singular, too large, or has no fixed active set; for hinge losses, which have none.
     ValueError
         When shapes, labels, weights or numbers are not as described.
     """
-    preparation = Preparation(features, y, n_classes, check=check)
-    preparation.fit_scalings(problems)
-    given = asarray_like(np.ascontiguousarray(gradients, dtype=np.float64), features)
-    n, n_targets = int(features.shape[0]), int(given.shape[0])
-    change, own, leverage = np.zeros((n, n_targets)), np.zeros((n, n_classes)), np.zeros(n)
-    count = np.zeros(n, np.int64)
-    for place, (problem, optimum) in enumerate(zip(problems, optima, strict=True)):
-        for number, block in enumerate(preparation.blocks_of(place, replace(problem, start=optimum))):
-            used, columns = block.used(), _columns(block, n_classes, number)
-            curvature = curvature_of(features, block)
-            parts = _of_block(features, curvature, given[:, columns, :], is_mean=is_mean, check=check)
+    given = asarray_like(np.ascontiguousarray(gradients, dtype=np.float64), fitted.features)
+    n, k, n_targets = int(fitted.features.shape[0]), fitted.n_classes, int(given.shape[0])
+    change, own, leverage = np.zeros((n, n_targets)), np.zeros((n, k)), np.zeros(n)
+    count, n_problems = np.zeros(n, np.int64), len(fitted.problems)
+    for place in range(n_problems):
+        for curvature, columns in fitted.curvatures(place):
+            used = curvature.space.block.used()
+            parts = _of_block(fitted, curvature, given[:, columns, :])
             change[used] += parts[0]
-            # Two classes are solved in the difference of their logits, of which each has half.
-            is_half = n_classes == 2
-            own[used] += parts[1] @ np.asarray([[-0.5, 0.5]]) if is_half else _placed(parts[1], columns, n_classes)
+            own[used] += of_classes(parts[1], columns, k)
             leverage[used] += parts[2]
-        count[np.arange(n) if problem.rows is None else problem.rows] += 1
-        report(place + 1.0, float(len(problems)))
+        count[fitted.weighed(place)] += 1
+        report(place + 1.0, float(n_problems))
     rows = np.flatnonzero(count)
     return Influence(
         rows=rows,
         n_problems=count[rows],
-        change=change[rows] / len(problems),
-        own_change=own[rows] / len(problems),
+        change=change[rows] / n_problems,
+        own_change=own[rows] / n_problems,
         leverage=leverage[rows] / count[rows],
     )
 
 
-def _columns(block: Block, n_classes: int, number: int) -> slice:
-    """The classes whose logits the columns of a problem's block are; of two the second: its residual is minus the
-    first's."""
+def of_classes(values: Floats, columns: slice, n_classes: int) -> Floats:
+    """(n, K, ...) changes of logits by class from those (n, q, ...) of a block's columns.
+
+    Two classes are solved in the difference of their logits, of which each has half.
+
+    >>> import numpy as np
+    >>> of_classes(np.array([[2.0]]), slice(1, 2), 2).tolist(), of_classes(np.array([[2.0]]), slice(1, 2), 3).tolist()
+    ([[-1.0, 1.0]], [[0.0, 2.0, 0.0]])
+    """
     if n_classes == 2:
-        return slice(1, 2)
-    return slice(0, n_classes) if block.n_columns > 1 else slice(number, number + 1)
-
-
-def _placed(values: Floats, columns: slice, n_classes: int) -> Floats:
-    found = np.zeros((values.shape[0], n_classes))
+        return np.concatenate([-0.5 * values, 0.5 * values], axis=1)
+    found = np.zeros((values.shape[0], n_classes, *values.shape[2:]))
     found[:, columns] = values
     return found
 
 
-def _of_block(
-    features: Array, curvature: Curvature, gradients: Array, *, is_mean: bool, check: Callable[[], None]
-) -> tuple[Floats, Floats, Floats]:
+def _of_block(fitted: Fitted, curvature: Curvature, gradients: Array) -> tuple[Floats, Floats, Floats]:
     """For the rows of a block: changes (n, T) of the targets and (n, q) of their own logits, leverages (n,)."""
     space, block = curvature.space, curvature.space.block
-    xp = array_namespace(features)
+    xp = array_namespace(fitted.features)
     wanted = space.lowered(gradients)
     solved = curvature.solve(wanted)
     n_targets, q = int(wanted.shape[0]), block.n_columns
-    penalty = space.penalty_gradient() if is_mean else xp.zeros_like(space.theta)
+    penalty = space.penalty_gradient() if fitted.is_mean else xp.zeros_like(space.theta)
     by_penalty = curvature.solve(penalty[None, :, :])[0, :, :]
     onto_penalty = xp.sum(xp.reshape(wanted * by_penalty, (n_targets, -1)), axis=1)
     towards = xp.reshape(solved, (n_targets * q, space.size)).T
     s, target = block.sample_weight(), block.target()
     found: list[tuple[Floats, Floats, Floats]] = []
-    for tile, z in space.tiles(features):
-        check()
+    for tile, z in space.tiles(fitted.features):
+        fitted.check()
         weight, p = asarray_like(s[tile], z), curvature.p[tile, :]
         e = p - asarray_like(target[tile], z)
-        bent = _hessians(p) * weight[:, None, None]
+        bent = logit_hessians(p) * weight[:, None, None]
         between = curvature.between(z)
         identity = xp.eye(q, dtype=z.dtype, device=z.device)
         ours = z @ by_penalty.T
@@ -163,40 +133,3 @@ def _of_block(
         found.append((to_host(changes), to_host(own), to_host(leverages)))
     changes, own, leverages = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return changes, own, leverages
-
-
-def _hessians(p: Array) -> Array:
-    """(t, q, q) Hessian of each row's loss in its logits."""
-    xp = array_namespace(p)
-    if p.shape[1] == 1:
-        return (p * (1.0 - p))[:, :, None]
-    identity = xp.eye(p.shape[1], dtype=p.dtype, device=p.device)
-    return p[:, :, None] * identity - p[:, :, None] * p[:, None, :]
-
-
-def mean_gradients(rows: RowSource, logits: Floats, y: Integers, part: Integers, n_parts: int) -> Floats:
-    """(T, K, D + 1) gradient of the mean cross-entropy of each part's rows by a head; NaN for a part without rows.
-
-    `logits` (N, K) are the head's. Rows of part -1 are in none.
-
-    >>> import numpy as np
-    >>> from penult_kernels.rows import ArrayRows
-    >>> x, y = np.array([[1.0, 2.0], [0.0, 1.0]]), np.array([0, 1])
-    >>> found = mean_gradients(ArrayRows(x), np.zeros((2, 2)), y, np.array([0, 0]), 1)
-    >>> bool(np.allclose(found[0], np.mean([np.outer([-0.5, 0.5], [1, 2, 1]), np.outer([0.5, -0.5], [0, 1, 1])], 0)))
-    True
-    """
-    n, d = rows.shape
-    e = np.exp(np.asarray(log_softmax(logits)))
-    e[np.arange(n), y] -= 1.0
-    count = np.bincount(part[part >= 0], minlength=n_parts)
-    weights = (part[:, None] == np.arange(n_parts)[None, :]) / np.maximum(count, 1)[None, :]
-    found = np.zeros((n_parts, logits.shape[1], d + 1))
-    for tile in blocks(n, budget.of(rows.like).rows_per_single_pass):
-        xp = array_namespace(rows.like)
-        z = xp.astype(rows.block(tile), xp.float64)
-        pairs = (weights[tile, :, None] * e[tile, None, :]).reshape(z.shape[0], -1)
-        found[:, :, :-1] += to_host(asarray_like(pairs, z).T @ z).reshape(n_parts, -1, d)
-        found[:, :, -1] += pairs.sum(axis=0).reshape(n_parts, -1)
-    found[count == 0] = np.nan
-    return found

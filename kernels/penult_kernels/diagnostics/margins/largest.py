@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 from penult_kernels.arrays import to_host
 from penult_kernels.diagnostics.definition import Definition, Diagnostic, Direction, Interval, Need, Size, Value
 from penult_kernels.diagnostics.shared.context import Context
-from penult_kernels.linear.hinge.machine import NO_MARGIN, Machine, class_basis, constraints_of, solve_machine
+from penult_kernels.linear.hinge.machine import (
+    LARGEST_SYSTEM,
+    NO_MARGIN,
+    TooLargeError,
+    class_basis,
+    constraints_of,
+    solve_machine,
+)
 
 Floats = NDArray[np.float64]
 TOLERANCE = 1e-8
@@ -45,6 +52,7 @@ ERROR = _defined(
     frozenset({Need.HEAD}),
 )
 INSEPARABLE = "no head without bias separates the classes of these rows: the largest margin is at most {:.1e}"
+TOO_LARGE = "more than {:,} of both rows by other classes and weights: ask for fewer rows (rows=...)"
 UNSOLVED = "the machine was not solved: the largest margin lies between {:.3g} and {:.3g}"
 
 
@@ -52,29 +60,31 @@ def compute(context: Context, ids: frozenset[str]) -> Iterator[Value]:
     """Over all rows."""
     subject, head = context.subject, context.subject.head
     assert head is not None
-    found, note = machine_of(context)
-    own = to_host(head.weight).astype(np.float64)
-    best = class_basis(subject.n_classes) @ found.w
-    cosine, error = (math.nan, math.nan) if note else alignment(own, best)
+    best, note = largest_of(context)
+    cosine, error = (math.nan, math.nan)
+    if best is not None:
+        cosine, error = alignment(to_host(head.weight).astype(np.float64), best)
     for definition, value in ((COSINE, cosine), (ERROR, error)):
         if definition.id in ids:
             said = note or ("the head's weights are zero, or equal for all classes" if math.isnan(value) else "")
             yield Value(id=definition.id, value=value, n=subject.rows.shape[0], note=said)
 
 
-def machine_of(context: Context) -> tuple[Machine, str]:
-    """The hard margin of all rows, and why there is none."""
+def largest_of(context: Context) -> tuple[Floats | None, str]:
+    """The head of the largest margin (K, D) on all rows; or why there is none."""
     subject = context.subject
     n = subject.rows.shape[0]
     z = to_host(context.gather(np.arange(n)))
     hard = constraints_of(z, subject.y, subject.n_classes, np.full(n, np.inf))
-    found = solve_machine(hard, tolerance=TOLERANCE, check=context.check)
-    size = math.sqrt(hard.mean_square)
-    if found.margin_bound <= NO_MARGIN * size:
-        return found, INSEPARABLE.format(found.margin_bound)
+    try:
+        found = solve_machine(hard, tolerance=TOLERANCE, check=context.check)
+    except TooLargeError:
+        return None, TOO_LARGE.format(LARGEST_SYSTEM)
+    if found.margin_bound <= NO_MARGIN * math.sqrt(hard.mean_square):
+        return None, INSEPARABLE.format(found.margin_bound)
     if not (math.isfinite(found.primal) and found.gap <= 1e3 * TOLERANCE * found.primal):
-        return found, UNSOLVED.format(found.margin, found.margin_bound)
-    return found, ""
+        return None, UNSOLVED.format(found.margin, found.margin_bound)
+    return class_basis(subject.n_classes) @ found.w, ""
 
 
 def alignment(first: Floats, second: Floats) -> tuple[float, float]:
@@ -99,6 +109,9 @@ def _work(size: Size) -> float:
     return 30.0 * size.n * size.d * min(size.n, size.d) * max(1, size.k - 1)
 
 
-DIAGNOSTIC = Diagnostic(
-    definitions=(COSINE, ERROR), compute=compute, work=_work, memory=lambda size: 16.0 * size.n * size.d
-)
+def _memory(size: Size) -> float:
+    system = min((size.k - 1) * min(size.n, size.d), LARGEST_SYSTEM)
+    return 16.0 * size.n * size.d + 24.0 * system**2
+
+
+DIAGNOSTIC = Diagnostic(definitions=(COSINE, ERROR), compute=compute, work=_work, memory=_memory)

@@ -33,6 +33,10 @@ NO_MARGIN = 1e-6
 """Largest margin, over the root mean square length of the rows, below which rows are called inseparable."""
 
 
+class TooLargeError(ValueError):
+    """A Newton system has too many unknowns."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Machine:
     """A solution; `primal` - `dual` bounds how far its objective is from the optimum."""
@@ -118,7 +122,7 @@ def solve_machine(
 ) -> Machine:
     """Solve until primal - dual <= tolerance * primal, or the rounds are spent; hard margins also until none is left.
 
-    Raises ValueError when a Newton system has more than `LARGEST_SYSTEM` unknowns.
+    Raises TooLargeError when a Newton system has more than `LARGEST_SYSTEM` unknowns.
     """
     a = np.zeros(given.b.size)
     check()
@@ -209,7 +213,7 @@ def _direction(given: Constraints, inside: Integers, gradient: Floats, rho: floa
     if not inside.size:
         return -gradient
     if min(inside.size, q * d) > LARGEST_SYSTEM:
-        raise ValueError(
+        raise TooLargeError(
             f"a machine of {inside.size} support vectors and {q * d} weights is too large for this solver (at most "
             f"{LARGEST_SYSTEM} of either): fit fewer rows, or link='softmax' with a small l2"
         )

@@ -1,12 +1,14 @@
 """Influence of the rows of a stored refit: its draws solved again to their optima, rows removed by one Newton step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from penult_kernels.diagnostics.influence.curvature import FlatError
-from penult_kernels.diagnostics.influence.removal import Influence, influence, mean_gradients
+from penult_kernels.diagnostics.influence.removal import Influence, influence
+from penult_kernels.diagnostics.influence.singles import head_moves, most_rows
+from penult_kernels.diagnostics.influence.targets import mean_changes, mean_gradients
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import influence_pb2 as pb
 from penult_server.compute.diagnostics.refitted import Refitted, refitted
@@ -20,8 +22,13 @@ from penult_server.messages import array_to_proto, groups_to_proto
 from penult_server.notes import notes_to_proto
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 MOST_BYTES = 48 * 2**20
 """Arrays of an answer at most: messages hold 64 MiB."""
+EXACT_MULTIPLICATIONS = 1e10
+"""Multiplications for removing rows one by one, a second about: all of a few hundred rows, some dozens of 20,000."""
+EXACT_SOLVES = 64
+"""Problems with an l1 that are solved again for single rows."""
 TILE_BYTES = 2**28
 """Tiles of rows and their products, about."""
 
@@ -47,15 +54,17 @@ def compute_influence(request: pb.InfluenceRequest, material: RefitMaterial, res
     fitted = refitted(request.fitted, material, resources)
     logits = on.logits(fitted.head)
     found = _influence(fitted, on, logits, resources)
-    own = _own(found, fitted)
     accuracy = on.accuracies(logits)
     target = _target(request.target, accuracy, on)
+    found, is_exact = _with_exact(found, fitted, on, logits, _by_size(found, target, request.top_k))
+    own = _own(found, fitted)
     removal = counterfactual(request, found, fitted, on, target) if request.top_k else None
     singles = verified(request, found, fitted, on) if request.verify else None
     labels = fitted.labels
     return pb.Influence(
         refit=request.refit,
         feature_set=request.source.feature_set,
+        fitted_feature_set=fitted.digest,
         by=request.by,
         groups=on.groups,
         fitted_groups=groups_to_proto(
@@ -69,6 +78,7 @@ def compute_influence(request: pb.InfluenceRequest, material: RefitMaterial, res
         own_change=array_to_proto(own.loss),
         memorised=array_to_proto(own.memorised),
         leverage=array_to_proto(found.leverage),
+        is_exact=array_to_proto(is_exact),
         loss=array_to_proto(on.losses(logits)),
         accuracy=array_to_proto(accuracy),
         repeats=len(fitted.problems),
@@ -88,14 +98,8 @@ def _influence(fitted: Refitted, on: ScoredRows, logits: Floats, resources: Reso
     gradients[is_empty] = 0.0
     try:
         found = influence(
-            fitted.features,
-            fitted.labels.y,
-            fitted.n_classes,
-            fitted.problems,
-            fitted.optima,
+            fitted.fitted,
             gradients,
-            is_mean=fitted.is_mean,
-            check=resources.check,
             report=resources.progress.stage("removing rows", "draws"),
         )
     except FlatError as error:
@@ -104,6 +108,30 @@ def _influence(fitted: Refitted, on: ScoredRows, logits: Floats, resources: Reso
         ) from error
     found.change[:, is_empty] = np.nan
     return found
+
+
+def _by_size(found: Influence, target: int, top_k: int) -> Integers:
+    """Places of the rows: those that harm the target most, then those that change the loss of any part most."""
+    order = np.argsort(-np.nanmax(np.abs(found.change), axis=1), kind="stable")
+    harmful = np.argsort(found.change[:, target], kind="stable")[:top_k]
+    both = np.concatenate([harmful, order])
+    return both[np.sort(np.unique(both, return_index=True)[1])]
+
+
+def _with_exact(
+    found: Influence, fitted: Refitted, on: ScoredRows, logits: Floats, order: Integers
+) -> tuple[Influence, NDArray[np.bool_]]:
+    """The same with what the first rows of an order really change, as many as are quick; and which (n,) these are."""
+    chosen = np.sort(order[: most_rows(fitted.fitted, EXACT_MULTIPLICATIONS, EXACT_SOLVES)])
+    change, own, is_exact = found.change.copy(), found.own_change.copy(), np.zeros(found.rows.size, np.bool_)
+    for batch, moves in head_moves(fitted.fitted, found.rows[chosen], fitted.solved):
+        places = chosen[batch]
+        real = mean_changes(on.rows, logits, on.y, on.part, on.n_parts, moves.weight, moves.bias)
+        solved = moves.is_solved
+        change[places[solved]] = real[solved]
+        own[places[solved]] = moves.own(fitted.features, found.rows[places])[solved]
+        is_exact[places[solved]] = True
+    return replace(found, change=change, own_change=own), is_exact
 
 
 def _own(found: Influence, fitted: Refitted) -> Own:

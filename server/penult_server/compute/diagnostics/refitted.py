@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from penult_kernels.diagnostics.influence.fitted import Fitted
 from penult_kernels.linear.problem import Head, Problem
 from penult_kernels.linear.solve import Fit
-from penult_kernels.sampling.balancing import EmptyLabelError
 from penult_kernels.sampling.plans import halves
-from penult_proto.errors import ErrorKind
 from penult_proto.notes import NoteId
 from penult_proto.v1 import influence_pb2
 from penult_proto.v1 import refits_pb2 as pb
@@ -22,9 +22,8 @@ from penult_server.compute.refits.problems import ProblemMaker, Subset
 from penult_server.compute.refits.work import Interest, Solve, do_together
 from penult_server.compute.rows.resident import Labelled
 from penult_server.compute.spectra.parts import Resources
-from penult_server.errors import ServiceError
 from penult_server.notes import Note
-from penult_server.questions.refit_scalars import candidates_of
+from penult_server.questions.refit_scalars import candidate_at
 
 Floats = NDArray[np.float64]
 TOLERANCE = 1e-13
@@ -55,12 +54,25 @@ class Refitted:
         """The mean of the optima: the stored head within its tolerance."""
         return mean_head(self.optima)
 
+    @cached_property
+    def fitted(self) -> Fitted:
+        """The same for the kernels."""
+        return Fitted(
+            features=self.features,
+            y=self.labels.y,
+            n_classes=self.n_classes,
+            problems=self.problems,
+            optima=self.optima,
+            is_mean=self.is_mean,
+            check=self.resources.check,
+        )
+
     def logits(self) -> Floats:
         """(N, C) of the mean head on the rows that were fitted."""
         return self.material.backend.to_host(self.material.logits_of(self.digest, [self.head])[0])
 
     def solved(self, problems: Sequence[Problem]) -> list[Fit]:
-        """Optima of other problems over the same features. Raises ServiceError (INVALID_ARGUMENT)."""
+        """Optima of problems over the same features. Raises EmptyLabelError where a class has no row."""
         return _solved(self.digest, problems, self.material, self.resources)
 
 
@@ -72,11 +84,10 @@ def mean_head(heads: Sequence[Head]) -> Head:
 
 
 def refitted(fitted: influence_pb2.FittedRefit, material: RefitMaterial, resources: Resources) -> Refitted:
-    """The draws of a stored refit, solved again from its head. Raises ServiceError (INVALID_ARGUMENT)."""
+    """The draws of a stored refit, solved again from its head."""
     request = match_names(fitted.request, material).request
     maker = ProblemMaker(request, material)
-    candidate = list(candidates_of(request))[fitted.chosen]
-    tasks = maker.tasks(candidate, _subset(request, maker))
+    tasks = maker.tasks(candidate_at(request, fitted.chosen), _subset(request, maker))
     labels = material.resident(request.feature_set, resources.check)
     optima = _solved(request.feature_set, [task.problem for task in tasks], material, resources)
     stored = head_from_proto(fitted.head).head
@@ -117,13 +128,5 @@ def _solved(digest: str, problems: Sequence[Problem], material: RefitMaterial, r
         return []
     work = Solve(digest=digest, problems=problems, tolerance=TOLERANCE, max_iterations=MOST_ITERATIONS)
     interest = Interest(check=resources.check, is_wanted=lambda place: True, progress=resources.progress)
-    try:
-        (found,) = do_together([work], material, interest)
-    except EmptyLabelError as error:
-        raise ServiceError(
-            ErrorKind.INVALID_ARGUMENT,
-            f"without the rows that are left out no row of class {error.label} is left in some draw: leave out fewer "
-            "(top_k=...)",
-            field="top_k",
-        ) from error
+    (found,) = do_together([work], material, interest)
     return found

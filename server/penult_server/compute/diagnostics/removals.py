@@ -7,6 +7,7 @@ from penult_kernels.diagnostics.influence.removal import Influence
 from penult_kernels.diagnostics.influence.without import without
 from penult_kernels.linear.problem import Head, Problem
 from penult_kernels.linear.solve import Fit
+from penult_kernels.sampling.balancing import EmptyLabelError
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import influence_pb2 as pb
 from penult_server.compute.diagnostics.refitted import Refitted, mean_head
@@ -50,13 +51,14 @@ def verified(
     """Positions (v,) of rows drawn by the seed, and changes (v, T) of the losses by real refits without each."""
     rng = np.random.default_rng([request.seed, 21])
     rows = np.sort(rng.choice(found.rows, min(request.verify, found.rows.size), replace=False))
-    using = [[place for place, one in enumerate(fitted.problems) if _uses(one.rows, row)] for row in rows.tolist()]
+    used = [fitted.fitted.weighed(place) for place in range(len(fitted.problems))]
+    using = [[place for place, own in enumerate(used) if np.isin(row, own)] for row in rows.tolist()]
     problems = [
         problem
         for row, places in zip(rows.tolist(), using, strict=True)
-        for problem in _problems(fitted, np.asarray([row], dtype=np.int64), places)
+        for problem in _problems(fitted, np.asarray([row], dtype=np.int64), places, "verify")
     ]
-    heads = iter(fitted.solved(problems))
+    heads = iter(_solved(fitted, problems, "verify"))
     base, changes = on.losses(on.logits(fitted.head)), list[Floats]()
     for places in using:
         all_heads: list[Head] = list(fitted.optima)
@@ -66,24 +68,26 @@ def verified(
     return rows, np.stack(changes)
 
 
-def _uses(rows: Integers | None, row: int) -> bool:
-    return rows is None or bool(np.isin(row, rows))
-
-
 def _without(fitted: Refitted, removed: Integers, places: range) -> list[Fit]:
-    return fitted.solved(_problems(fitted, removed, list(places)))
+    return _solved(fitted, _problems(fitted, removed, list(places), "top_k"), "top_k")
 
 
-def _problems(fitted: Refitted, removed: Integers, places: list[int]) -> list[Problem]:
+def _solved(fitted: Refitted, problems: list[Problem], argument: str) -> list[Fit]:
+    """Raises ServiceError (INVALID_ARGUMENT), naming the argument that takes rows out, where a class has none left."""
     try:
-        return without(
-            fitted.features,
-            fitted.labels.y,
-            fitted.n_classes,
-            [fitted.problems[place] for place in places],
-            [fitted.optima[place] for place in places],
-            removed,
-            is_mean=fitted.is_mean,
-        )
+        return fitted.solved(problems)
+    except EmptyLabelError as error:
+        name = fitted.labels.manifest.labels.classes[error.label]
+        mend = "leave out fewer" if argument == "top_k" else "ask for 0, or for rows of another seed"
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            f"{argument}: without what is left out no row of class {name!r} is left in some draw: {mend}",
+            field=argument,
+        ) from error
+
+
+def _problems(fitted: Refitted, removed: Integers, places: list[int], argument: str) -> list[Problem]:
+    try:
+        return without(fitted.fitted, removed, places)
     except ValueError as error:
-        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"top_k: {error}", field="top_k") from error
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"{argument}: {error}", field=argument) from error

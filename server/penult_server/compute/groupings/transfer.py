@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from penult_proto.framing import announce, pieces
+from penult_proto.pieces.framing import announce, pieces
 from penult_proto.v1 import groupings_pb2 as pb
 from penult_server.stores.groupings import StoredGrouping
 

@@ -47,13 +47,15 @@ class _Asked:
     labels: Labelled
     features: Callable[[], Any]
     """(N, D) on the device."""
+    check: Callable[[], None]
+    """Called between blocks of rows; may raise."""
 
     @property
     def n_groups(self) -> int:
         return len(self.labels.manifest.group_counts)
 
     def score(self, shares: NDArray[np.float64]) -> SoupScores:
-        return score_soups(self.logits, shares, self.labels.y, self.labels.g, self.n_groups)
+        return score_soups(self.logits, shares, self.labels.y, self.labels.g, self.n_groups, self.check)
 
 
 def soup_heads(
@@ -93,14 +95,14 @@ def soup_heads(
         logits=stacked,
         labels=labels,
         features=lambda: material.resident(request.feature_set, check).features,
+        check=check,
     )
-    check()
     answer = pb.HeadSoup(rule=request.rule)
     head = _RULES[request.rule](asked, answer)
     answer.head.CopyFrom(head_to_proto(head, manifest))
     (own,) = material.logits_of(request.feature_set, [head], check)
     answer.metrics.CopyFrom(metrics_of(own, labels))
-    _add_parts(asked, answer, check)
+    _add_parts(asked, answer)
     answer.notes.extend(notes_to_proto([note for match in matches for note in match.notes]))
     return answer
 
@@ -123,7 +125,7 @@ def _learned(asked: _Asked, answer: pb.HeadSoup) -> Head:
     if asked.request.by_group:
         counts = np.bincount(asked.labels.g, minlength=asked.n_groups)
         weight = 1 / counts[asked.labels.g]
-    found = learned_mixture(asked.logits, asked.labels.y, weight)
+    found = learned_mixture(asked.logits, asked.labels.y, weight, check=asked.check)
     answer.loss, answer.gap, answer.converged = found.loss, found.gap, found.converged
     return _mixed(asked, found.shares, answer)
 
@@ -192,6 +194,7 @@ def _grams(asked: _Asked) -> Mapping[int, NDArray[np.float64]]:
     for group in set(asked.request.head_groups) & set(asked.labels.g.tolist()):
         rows = np.flatnonzero(asked.labels.g == group)
         for block in blocks(len(rows), ROWS_AT_ONCE):
+            asked.check()
             taken = xp.take(features, asarray_like(rows[block], features), axis=0)
             in_float64 = xp.astype(taken, xp.float64)
             in_float64 = xp.concat([in_float64, xp.ones_like(in_float64[:, :1])], axis=1)
@@ -207,7 +210,7 @@ def _without_bias(entries: NDArray[np.float64]) -> Head:
     return Head(weight=np.ascontiguousarray(entries[:, :-1]), bias=np.ascontiguousarray(entries[:, -1]))
 
 
-def _add_parts(asked: _Asked, answer: pb.HeadSoup, check: Callable[[], None]) -> None:
+def _add_parts(asked: _Asked, answer: pb.HeadSoup) -> None:
     """What each head does to the uniform soup of all, by group."""
     n_heads = len(asked.heads)
     every = np.full((1, n_heads), 1 / n_heads)
@@ -216,7 +219,6 @@ def _add_parts(asked: _Asked, answer: pb.HeadSoup, check: Callable[[], None]) ->
         found = asked.score(np.concatenate([every, without]))
         answer.leave_one_out_loss.CopyFrom(array_to_proto(found.loss[1:] - found.loss[0]))
         answer.leave_one_out_accuracy.CopyFrom(array_to_proto(found.accuracy[0] - found.accuracy[1:]))
-    check()
     if n_heads <= MOST_SHAPLEY:
         answer.shapley.CopyFrom(array_to_proto(shapley_values(lambda one: -asked.score(one).loss, n_heads)))
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from penult_proto.framing import announce, pieces
+from penult_proto.pieces.framing import announce, pieces
 from penult_proto.v1 import neighbours_pb2 as pb
 from penult_server.compute.neighbours.graph import Graph, graph_of, stored_graph_of
 from penult_server.compute.neighbours.sides import Resources

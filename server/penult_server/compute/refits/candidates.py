@@ -22,6 +22,7 @@ from penult_server.compute.refits.robust import robust
 from penult_server.compute.refits.rows import Detected
 from penult_server.compute.refits.work import Descend, Logits, Rounds, Solve, Work, gather
 from penult_server.errors import ServiceError
+from penult_server.questions.refit_scalars import grid_values
 
 NO_CERTIFICATE = Certificate(
     converged=False, gap=math.nan, gradient_norm=math.nan, iterations=0, passes=0, objective=math.nan
@@ -104,9 +105,9 @@ def choose(
     best = places[scores[:, 0] == scores[:, 0].max()]
     of_fitted = iter(scores)
     candidates = [
-        _failure(_values(request, index), maker.reason(one, request))
+        _failure(grid_values(request, index), maker.reason(one, request))
         if isinstance(one, Exception)
-        else _success(_values(request, index), one, next(of_fitted))
+        else _success(grid_values(request, index), one, next(of_fitted))
         for index, one in enumerate(tuned)
     ]
     return Choice(index=int(best[-1] if request.select.last_of_equals else best[0]), candidates=candidates)
@@ -132,15 +133,6 @@ def _success(values: Sequence[float], fit: CandidateFit, scores: NDArray[np.floa
         converged=fit.certificate.converged,
         step=fit.step,
     )
-
-
-def _values(request: pb.RefitRequest, index: int) -> list[float]:
-    """Numbers of the index-th combination of the grid, the last axis fastest."""
-    values: list[float] = []
-    for axis in reversed(request.grid):
-        index, own = divmod(index, len(axis.values))
-        values.append(axis.values[own])
-    return values[::-1]
 
 
 def _tried(make: Callable[[], T]) -> T | Exception:

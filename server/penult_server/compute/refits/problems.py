@@ -119,6 +119,8 @@ class ProblemMaker:
             settings = _settings(request.path, draw.rows.size, sampler=sampler, seed=request.seed + repeat)
         weight = own
         if weights is not None:
+            if request.link == pb.LINK_HINGE and request.l2 == 0:
+                _check_alike(weights[draw.rows])
             # Candidates with the same weights share one array, however many there are.
             key = ("weights of a draw", draw.key, id(weights), settings is not None and settings.sampler is not None)
             weight = self.rows.once(key, lambda: own * weights[draw.rows])
@@ -248,6 +250,18 @@ class ProblemMaker:
             case _:
                 is_whole = self._all_or(draw.rows) is None
                 return self._material.scaler(self._digest) if is_whole else Standardize.ROWS
+
+
+def _check_alike(weights: Floats) -> None:
+    """Raise ServiceError (INVALID_ARGUMENT) for weights that the head of the largest margin would not heed."""
+    weighs = weights[weights > 0]
+    if bool((weighs != weighs[:1]).any()):
+        raise ServiceError(
+            ErrorKind.INVALID_ARGUMENT,
+            "weights must be equal, but for zeros that leave rows out, for the head of the largest margin "
+            "(link='hinge' without l2), where every row counts alike: give l2=",
+            field="weights",
+        )
 
 
 def _check_sum(weight: Floats) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from penult_kernels.rows import ArrayRows
 from penult_kernels.spectra.spectrum import mean_of, spectrum_from_moments, spectrum_from_rows
-from penult_proto.framing import announce, pieces
+from penult_proto.pieces.framing import announce, pieces
 from penult_proto.v1 import spectra_pb2 as pb
 from penult_server.compute.backend import Backend
 from penult_server.compute.memory import available_bytes, require, spectra_bytes

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import grpc.aio
 
 from penult_proto.errors import ErrorKind
-from penult_proto.upload_pieces import Piece, UploadMessage
+from penult_proto.pieces.uploads import Piece, UploadMessage
 from penult_proto.v1 import features_pb2 as pb
 from penult_proto.v1 import features_pb2_grpc
 from penult_server.errors import ServiceError

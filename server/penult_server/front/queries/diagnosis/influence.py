@@ -4,6 +4,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import features_pb2, refits_pb2, spectra_pb2
 from penult_proto.v1 import influence_pb2 as pb
 from penult_server.errors import ServiceError
+from penult_server.questions.refit_scalars import candidate_at
 
 TOP_K = 10
 MOST_REMOVED = 10_000
@@ -36,6 +37,8 @@ def _check_refit(refit: refits_pb2.Refit) -> None:
     request = refit.request
     if request.HasField("path"):
         raise _refused("refit", "stopped along a path, so that its head is no optimum: refit without path=, with an l2")
+    if request.link == refits_pb2.LINK_HINGE:
+        raise _refused("refit", "minimises hinge losses, which have no curvature: use one with link='softmax' or 'ovr'")
     if request.risk.kind not in (refits_pb2.RISK_KIND_UNSPECIFIED, refits_pb2.RISK_KIND_MEAN):
         raise _refused("refit", "minimises the risk of a group or of a tail, in which one row moves the weights of all "
                        "others: use one of the mean loss, such as preset='dfr_l2'")  # fmt: skip
@@ -49,14 +52,13 @@ def _check_refit(refit: refits_pb2.Refit) -> None:
             f"stopped {refit.certificate.gap:.2g} above its optimum, and an influence is that of an optimum: refit "
             "with more max_iterations",
         )
-    if not _has_penalty(request):
+    if not _has_penalty(request, refit.chosen):
         raise _refused("refit", "has no penalty, so that its optimum may not be one point: refit with an l2")
 
 
-def _has_penalty(request: refits_pb2.RefitRequest) -> bool:
-    names = ("l1", "l2")
-    on_grid = any(axis.name in names and any(axis.values) for axis in request.grid)
-    return on_grid or any(getattr(request, name) > 0 for name in names)
+def _has_penalty(request: refits_pb2.RefitRequest, chosen: int) -> bool:
+    candidate = candidate_at(request, chosen)
+    return candidate.l1 > 0 or candidate.l2 > 0
 
 
 def _refused(argument: str, why: str) -> ServiceError:

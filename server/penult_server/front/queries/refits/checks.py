@@ -123,7 +123,8 @@ def _check_hinge(request: pb.RefitRequest) -> None:
         raise refusal("l1", "0 with link='hinge', which has an l2", "a penalty")
     if has_scalar(request, "subspace"):
         raise refusal("subspace", "left out with link='hinge'", "directions")
-    if any(values_of(request, "l2")):
+    strengths = values_of(request, "l2")
+    if strengths and all(strengths):
         return
     hard = "of the largest margin (link='hinge' without l2), where every row counts alike: give l2="
     if request.balance.method == groups_pb2.BALANCE_METHOD_UPWEIGHTING:

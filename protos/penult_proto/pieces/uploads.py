@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from penult_proto.arrays import AnyArray
-from penult_proto.framing import cuts
 from penult_proto.limits import CHUNK_BYTES
+from penult_proto.pieces.framing import cuts
 from penult_proto.v1 import arrays_pb2, features_pb2
 
 _CHUNK, _NAME, _OFFSET, _DATA = b"\x12"[0], b"\x0a"[0], b"\x10"[0], b"\x1a"[0]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from penult_proto.arrays import ArrayError
 from penult_proto.errors import ErrorKind
-from penult_proto.framing import Chunk
 from penult_proto.limits import MESSAGE_BYTES
+from penult_proto.pieces.framing import Chunk
 
 LEAD = struct.Struct("<QII")
 """Offset of a piece in its array, its bytes, and those of the name that follows."""

@@ -25,7 +25,7 @@ from penult_server.datasets.catalog import open_dataset
 from penult_server.datasets.model import DatasetInfo
 from penult_server.errors import ServiceError
 from penult_server.jobs.channel import WorkerChannel
-from penult_server.jobs.exported import Exported, complete_from_export
+from penult_server.jobs.imports.exported import Exported, complete_from_export
 from penult_server.messages import checkpoint_to_proto
 from penult_server.stores.uploads import has_upload, upload_directory
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import inspect
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +64,7 @@ def test_answers_are_those_of_the_synchronous_client(client):
             spectra, refit = await asyncio.gather(
                 twin.spectra(mine, by="group", top_k=3, replicates=0), twin.refit(mine, preset="dfr_l2")
             )
-            both = await asyncio.gather(*(twin.results.get(refit.digest) for _ in range(200)))
+            both = await asyncio.gather(*(twin.results.get(refit.digest) for _ in range(500)))
             assert twin.presets().to_frame() is not None
             return mine, spectra, refit, both, await twin.features.list()
 
@@ -72,6 +74,47 @@ def test_answers_are_those_of_the_synchronous_client(client):
     assert client.refit(mine, preset="dfr_l2").digest == refit.digest
     assert {one.digest for one in both} == {refit.digest}
     assert listed.to_frame()["name"].tolist() == ["mine"]
+
+
+def test_a_client_serves_one_loop_after_the_other_and_a_child_process(client):
+    twin = run(aio.local(client.connection.root))
+
+    async def asked():
+        return (await twin.info()).root
+
+    async def forked_within():
+        return in_a_child(lambda: run_on(asked()))
+
+    def run_on(coroutine):
+        """As a child would that goes on in its parent's loop."""
+        try:
+            coroutine.send(None)
+        except RuntimeError as error:
+            return str(error)
+
+    root = run(asked())
+    assert run(asked()) == root
+    assert in_a_child(lambda: run(asked())) == root
+    assert "an asyncio.run(...) of its own" in run(forked_within())
+    assert run(asked()) == root
+    run(twin.close())
+
+
+def in_a_child(what) -> str:
+    """What a fork of this process gives."""
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if not child:
+        signal.alarm(50)
+        try:
+            os.write(theirs, str(what()).encode())
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as file:
+        said = file.read().decode()
+    os.waitpid(child, 0)
+    return said
 
 
 def test_errors_are_those_of_the_synchronous_client(client):

@@ -25,6 +25,7 @@ from penult_server.registry.database import Database
 from penult_server.registry.integrity.seals import TABLES
 from penult_server.registry.jobs import JobTable
 from penult_server.stores.disk.sealed import SEAL
+from penult_server.stores.disk.verified import last_look
 from penult_server.upkeep.backup import back_up, restore
 from penult_server.upkeep.command import main
 from penult_server.upkeep.repair import repair_store
@@ -399,9 +400,14 @@ def test_a_store_that_lost_its_log_is_repaired(copy):
 def test_commands_end_with_what_they_found(copy, tmp_path, capsys):
     assert main(["verify", "--root", str(copy)]) == 0
     assert "all whole" in capsys.readouterr().out
-    flip(next((copy / "features").glob("*/y/c/0")), random.Random(0))
+    things = [f"{folder}/{path.name}" for folder in VERIFIED for path in (copy / folder).iterdir()]
+    assert {last_look(copy).of(copy, thing) for thing in things} == {(last_look(copy).started, "")}
+    flipped = next((copy / "features").glob("*/y/c/0"))
+    flip(flipped, random.Random(0))
     assert main(["verify", "--root", str(copy), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["damages"][0]["kind"] == "features"
+    wrong = {thing: last_look(copy).of(copy, thing)[1] for thing in things}
+    assert [thing for thing, what in wrong.items() if what] == [f"features/{flipped.parents[2].name}"]
     assert main(["backup", str(tmp_path / "backup"), "--root", str(copy)]) == 1
     assert main(["verify", "--root", str(tmp_path / "nothing")]) == 1
     assert "holds no store" in capsys.readouterr().err

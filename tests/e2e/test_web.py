@@ -4,6 +4,7 @@ import http.client
 import json
 import re
 import shutil
+import time
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from web_site import CHROMIUM, HOSTILE, WATCHED, Page, Site, axe_script, fresh, 
 import penult
 from penult.web import report as reports
 from penult.web.security import HEADERS, POLICY
+from penult_server.stores.disk.verified import note_look
+from penult_server.upkeep.command import main as verify
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
@@ -100,23 +103,41 @@ def test_every_page_is_quiet_accessible_and_fits_a_telephone(site, reader, visit
     page = visitor.page
     for path in site.paths:
         if role == "reader" and path.startswith("/delete"):
-            continue  # the server itself refuses to say what a deletion would do
+            assert Asked.by(site, reader, path).status == 403
+            continue  # browsers note in the console that a page was refused
         assert visitor.open(path) == 200, path
         assert page.locator("img[src='x']").count() == 0
         text = page.inner_text("body")
         assert "{{" not in text or "{{7*7}}" in text
-        assert ("Cancel this job" in text or "Compute spectra" in text) <= (role == "runner"), path
-        if role == "runner":
-            page.set_viewport_size({"width": 360, "height": 700})
-            assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
-            page.set_viewport_size({"width": 1100, "height": 800})
-        if axe is not None and role == "runner":
+        for what in ("Cancel this job", "Compute spectra", "Delete this", "delete ..."):
+            assert (what in text) <= (role == "runner"), path
+        page.set_viewport_size({"width": 360, "height": 700})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
+        page.set_viewport_size({"width": 1100, "height": 800})
+        if axe is not None:
             page.evaluate(axe)  # by the debugger, which the policy lets pass
             found = page.evaluate(
                 "axe.run().then((result) => result.violations.map((one) => [one.id, one.nodes[0].html]))"
             )
             assert found == [], path
     assert visitor.wrong == []
+
+
+@pytest.mark.slow
+def test_every_page_has_all_without_scripts_that_it_has_with_them(site, visit):
+    plain, scripted = visit(site.token, java_script_enabled=False), visit(site.token)
+    for path in site.paths:
+        counts = []
+        for visitor in (plain, scripted):
+            visitor.open(path)
+            parts = ("main h1", "main table tbody tr", "figure.chart", "main form", "main .card", "main a")
+            counts.append({part: visitor.page.locator(part).count() for part in parts})
+        # A figure that scripts have drawn has a legend, which is a table.
+        for one in counts:
+            del one["main table tbody tr"]
+        assert counts[0] == counts[1], path
+        assert plain.page.locator("figure.chart svg").count() == counts[0]["figure.chart"]
+    assert plain.wrong == scripted.wrong == []
 
 
 def test_hostile_names_are_shown_as_they_are(site, visit):
@@ -149,6 +170,37 @@ def test_tables_sort_and_a_reload_keeps_its_place(site, visit):
     assert head.get_attribute("aria-sort") == "descending"
     assert page.evaluate(column) == values
     until(lambda: page.evaluate(f"Math.abs(scrollY - {there}) < 3"))
+    assert visitor.wrong == []
+
+
+def test_sizes_sort_by_their_bytes_and_digests_by_their_letters(site, visit):
+    visitor = visit(site.token)
+    page = visitor.page
+    visitor.open("/store")
+    table = page.locator("main table.sortable", has=page.locator("caption", has_text="by kind"))
+    table.locator("th button", has_text="bytes").click()
+    values = table.evaluate("(one) => [...one.tBodies[0].rows].map((row) => Number(row.querySelector('data').value))")
+    said = table.evaluate("(one) => [...one.tBodies[0].rows].map((row) => row.cells[2].textContent.split(' ')[1])")
+    assert values == sorted(values, reverse=True)
+    assert len(set(said)) > 1, "kB and MB"
+    table = page.locator("main table.sortable", has=page.locator("caption", has_text="feature sets"))
+    table.locator("th button", has_text="features").click()
+    names = table.evaluate("(one) => [...one.tBodies[0].rows].map((row) => row.cells[0].textContent)")
+    assert names == sorted(names)
+
+
+def test_what_is_renewed_stays_where_the_visitor_is(site, visit):
+    visitor = visit(site.token)
+    page = visitor.page
+    page.set_viewport_size({"width": 360, "height": 700})
+    visitor.open("/jobs")
+    page.locator("#rows th button", has_text="state").focus()
+    page.evaluate("document.querySelector('#rows .scroll').scrollLeft = 60")
+    page.evaluate("document.querySelector('#rows table').dataset.mark = 'the table that is there now'")
+    page.evaluate("htmx.ajax('GET', '/jobs/rows', {target: '#rows', swap: 'innerHTML'})")
+    until(lambda: page.evaluate("document.querySelector('#rows table').dataset.mark === undefined"))
+    assert page.evaluate("document.activeElement.textContent") == "state"
+    assert page.evaluate("document.querySelector('#rows .scroll').scrollLeft") == 60
     assert visitor.wrong == []
 
 
@@ -185,6 +237,17 @@ def test_a_job_is_live_while_the_server_is_killed_and_comes_back_and_is_cancelle
     until(lambda: page.evaluate(f"{epochs} >= 2"))
     assert visitor.wrong == []
     before = page.evaluate(epochs)
+    hidden = "Object.defineProperty(document, 'hidden', {configurable: true, get: () => %s})"
+    changed = "document.dispatchEvent(new Event('visibilitychange'))"
+    page.evaluate(f"{hidden % 'true'}; {changed}")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    reached = site.client.jobs.get(job.id).last_seq
+    until(lambda: site.client.jobs.get(job.id).last_seq > reached + 30)
+    assert asked == [], "a page that nobody sees asks for nothing"
+    page.evaluate(f"{hidden % 'false'}; {changed}")
+    until(lambda: page.evaluate(f"{epochs} > {before}"))
+    before = page.evaluate(epochs)
     site.server.kill()
     page.locator("#away", has_text="does not answer").wait_for()
     site.start()
@@ -217,6 +280,12 @@ class Asked:
         self.status, self.headers = answer.status, answer.headers
         self.text = answer.read().decode()
         connection.close()
+
+    @classmethod
+    def by(cls, site: Site, token: str, path: str) -> "Asked":
+        """A page as it is for who logs in with a token."""
+        cookie = cls(site.page.url, "POST", "/login", {"token": token}).headers["set-cookie"].split(";")[0]
+        return cls(site.page.url, "GET", path, cookie=cookie)
 
 
 @pytest.fixture(scope="module")
@@ -279,12 +348,48 @@ def test_a_reader_is_refused_by_the_server_itself(site, reader):
     for path in (f"/jobs/{site.run.id}/cancel", f"/delete/run/{site.run.id}"):
         answer = Asked(site.page.url, "POST", path, fields, cookie=ours)
         assert answer.status == 403, path
+    refused = Asked(site.page.url, "GET", f"/delete/run/{site.run.id}", cookie=ours)
+    assert refused.status == 403
+    assert "your role, reader, may look" in refused.text
+    for path in ("/store", f"/runs/{site.run.id}", f"/results/{site.refit.digest}"):
+        assert "/delete/" not in Asked(site.page.url, "GET", path, cookie=ours).text, path
     assert site.client.runs.get(site.run.id).id == site.run.id
+
+
+def test_the_store_says_when_each_thing_was_verified_and_what_was_wrong(site, cookie):
+    ours, train = cookie.split(";")[0], site.sets["train"].digest
+
+    def page() -> str:
+        return Asked(site.page.url, "GET", "/store", cookie=ours).text
+
+    assert "never verified" in page()
+    assert verify(["verify", "--root", str(site.root)]) == 0
+    usage = site.client.usage(things=True)
+    assert "all whole" in repr(usage)
+    assert {one.kind for one in usage.things} == {"run", "checkpoint", "dataset", "features", "grouping"}
+    assert all(one.verified == usage.verified and not one.damage for one in usage.things)
+    assert sum(one.bytes for one in usage.things if one.kind == "features") == usage.of("features")
+    assert page().count("✔") == len(usage.things)
+    note_look(site.root, time.time(), [f"features/{train}"], {f"features/{train}": HOSTILE})
+    damaged = page()
+    assert damaged.count("✘") == 1
+    assert HOSTILE not in damaged
+    assert "not since it was written" in damaged
+
+
+def test_neighbours_of_rows_are_shown_as_pictures(site, cookie):
+    of = f"/neighbours?features={site.sets['train'].digest}&rows=0-2&k=3"
+    page = Asked(site.page.url, "GET", of, cookie=cookie.split(";")[0])
+    assert page.status == 200
+    assert page.text.count("<img") == 3 * (1 + 3)
+    assert "row 1" in page.text
 
 
 @pytest.mark.parametrize(
     ("path", "status"),
     [
+        ("/neighbours?features=nope", 404),
+        ("/neighbours?k=99999999999999999999", 400),
         ("/runs/none", 404),
         ("/results/%3Cscript%3E", 404),
         ("/examples?dataset=birds&split=train&rows=x", 400),
@@ -388,7 +493,6 @@ def test_over_tls_the_cookie_is_secure(site, tmp_path):
         answer = connection.getresponse()
         assert answer.status == 303
         assert "Secure" in answer.headers["set-cookie"]
-        assert "max-age" in answer.headers["strict-transport-security"]
         connection.close()
     finally:
         page.stop()

@@ -117,6 +117,7 @@ class Site:
             f"/checkpoints/{run.checkpoints[-1].digest}",
             f"/compare?run={run.id}&refit={self.refit.digest}",
             "/datasets/birds",
+            f"/neighbours?features={sets['train'].digest}",
             "/examples?dataset=birds&split=train&rows=0-3",
             f"/delete/run/{run.id}",
         ]

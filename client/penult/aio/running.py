@@ -45,7 +45,7 @@ async def awaited(method: Callable[..., T], *arguments: Any, **named: Any) -> T:
 
     Arguments of this package are those that they stand for, and jobs in the answer become twins.
     """
-    loop = asyncio.get_running_loop()
+    loop = _running_loop()
     places = _PLACES.setdefault(loop, asyncio.Semaphore(MOST_CALLS))
     async with places:
         return await waited(method, *arguments, **named)
@@ -53,7 +53,7 @@ async def awaited(method: Callable[..., T], *arguments: Any, **named: Any) -> T:
 
 async def waited(method: Callable[..., T], *arguments: Any, **named: Any) -> T:
     """As `awaited`, of what may wait for days, such as for a job: it takes no place of a call."""
-    loop = asyncio.get_running_loop()
+    loop = _running_loop()
     scope, answer = Scope(), loop.create_future()
     context = copy_context()
     context.run(SCOPE.set, scope)
@@ -75,6 +75,16 @@ async def waited(method: Callable[..., T], *arguments: Any, **named: Any) -> T:
     except asyncio.CancelledError:
         scope.cancel()
         raise
+
+
+def _running_loop() -> asyncio.AbstractEventLoop:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeError(
+            "no event loop runs here: penult.aio is awaited within asyncio.run(...). After os.fork() the parent's loop "
+            "does not run in the child, which needs an asyncio.run(...) of its own; its client may be used on"
+        ) from None
 
 
 def _give(answer: asyncio.Future[Any], found: Any, failure: BaseException | None) -> None:

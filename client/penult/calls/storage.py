@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from penult.arguments.coerce import build, choice, flag
 from penult.connection.rpc import Connection
 from penult.results.space.deletion import Deletion, StoredThing
-from penult.results.space.usage import KindUsage, RunUsage, Usage, UserUsage
+from penult.results.space.usage import KindUsage, RunUsage, ThingUsage, Usage, UserUsage
 from penult.types import StoredKind
-from penult.wire.decode import record
+from penult.wire.decode import record, time
 from penult_proto.enums import name_or
 from penult_proto.v1 import storage_pb2
 
@@ -20,15 +20,18 @@ class Storage:
 
     connection: Connection
 
-    def usage(self, *, timeout: float = 300.0) -> Usage:
-        """What the store takes on its disk: by sort of thing, by run, by user; and what is free.
+    def usage(self, *, things: bool = False, timeout: float = 300.0) -> Usage:
+        """What the store takes on its disk: by sort of thing, by run, by user; what is free; when it was last verified.
 
         Bytes are sizes of files, each once however many links it has; ``usage.bytes`` is their sum over the whole
         store.
         A checkpoint of several runs counts for the oldest of them, feature sets for the run of their checkpoint.
+        With `things`, ``usage.things`` has every run, checkpoint, dataset, feature set and grouping, with what the last
+        ``penult store verify`` found of it.
         """
         call = self.connection.stubs.storage.GetUsage
-        return _usage(self.connection.unary(call, storage_pb2.GetUsageRequest(), timeout=timeout))
+        request = storage_pb2.GetUsageRequest(things=flag("things", things))
+        return _usage(self.connection.unary(call, request, timeout=timeout))
 
 
 def delete(
@@ -72,4 +75,15 @@ def _usage(message: storage_pb2.Usage) -> Usage:
         kinds=tuple(record(KindUsage, one) for one in message.kinds),
         runs=tuple(record(RunUsage, one) for one in message.runs),
         users=tuple(record(UserUsage, one) for one in message.users),
+        verified=time(message.verified),
+        things=tuple(
+            ThingUsage(
+                kind=name_or(storage_pb2.StoredKind, one.kind, "result"),
+                id=one.id,
+                bytes=one.bytes,
+                verified=time(one.verified),
+                damage=one.damage,
+            )
+            for one in message.things
+        ),
     )

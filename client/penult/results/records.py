@@ -87,6 +87,10 @@ class Info(Shown):
     n_groupings: int
     root: str
     """Directory of the store, on the server's machine."""
+    user: str
+    """Whom the token or certificate names."""
+    role: str
+    """``"reader"``, ``"runner"`` or ``"admin"``: what that user may do. Empty from a server that does not say."""
     compute_workers: tuple[ComputeWorker, ...] = ()
     """Each has the features of other checkpoints in memory. Empty from a server that does not say."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import RedirectResponse, Response
 
 from penult.errors import invalid
-from penult.web.pages.store import deletion
+from penult.web.pages.deleting import deletion
 from penult.web.rendering import path
 from penult.web.security import form_of
 
@@ -34,7 +34,7 @@ async def spectra(visit: Visit) -> Response:
     given = _one(form, "top_k")
     if given and not (given.isascii() and given.isdecimal() and len(given) < 9):
         raise invalid("the number of eigenvalues is a whole number, or left empty for all", argument="top_k")
-    found = await visit.ask(
+    found = await visit.compute(
         lambda: visit.client.spectra(
             features, by=by, top_k=int(given) if given else None, timeout=COMPUTE_SECONDS, progress=False
         )
@@ -48,7 +48,7 @@ async def refit(visit: Visit) -> Response:
     features, preset, on = _one(form, "features"), _one(form, "preset"), _one(form, "evaluate")
     evaluate: dict[str, Any] = {"test": on} if on else {}
     chosen: Any = preset
-    found = await visit.ask(
+    found = await visit.compute(
         lambda: visit.client.refit(
             features, preset=chosen or None, evaluate=evaluate, timeout=COMPUTE_SECONDS, progress=False
         )

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
-from penult.errors import PenultError
+from penult.errors import Busy, PenultError, Unavailable
 from penult.results.metrics import EpochMetrics
 from penult.web.charts.model import safe_json
 from penult.wire import decode
 from penult_proto.enums import name_or
+from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2
 
 if TYPE_CHECKING:
     from penult.calls.job import Job
     from penult.client import Client
+    from penult.connection.patience import Call
     from penult.web.sessions import Session
 
 BEAT_SECONDS = 15.0
@@ -24,11 +27,15 @@ BEAT_SECONDS = 15.0
 AGAIN_MS = 2000
 """Milliseconds after which a browser connects again."""
 BACKLOG_SECONDS = 3.0
+MOST_STREAMS = 8
+"""Jobs that one visitor follows at once; pages that are not seen follow none."""
+AHEAD = 256
+"""Events that are read before a browser takes them."""
 
 
 def history(session: Session, job: Job[Any]) -> list[EpochMetrics]:
     """The metrics that a job has reported up to its newest event, read from where the last look ended. Blocks."""
-    seen, found = session.histories.get(job.id, (0, []))
+    seen, found = session.history(job.id)
     if job.last_seq <= seen:
         return found
     connection = session.client.connection
@@ -46,11 +53,18 @@ def history(session: Session, job: Job[Any]) -> list[EpochMetrics]:
         return found  # shown again with what has come, when the next look succeeds
     # An attempt that begins again reports epochs that another had reported: the later one counts.
     by_epoch = {(entry.split, entry.epoch): entry for entry in (*found, *new)}
-    session.histories[job.id] = (seen, list(by_epoch.values()))
-    return session.histories[job.id][1]
+    history = list(by_epoch.values())
+    session.keep_history(job.id, seen, history)
+    return history
 
 
-async def events(client: Client, id: str, after: int) -> AsyncIterator[str]:
+def check_streams(session: Session) -> None:
+    """Raise `Busy` where a visitor follows as many jobs as may be followed at once."""
+    if session.n_streams >= MOST_STREAMS:
+        raise Busy(f"{MOST_STREAMS} pages of jobs are live already: close one", kind=ErrorKind.BUSY, retry_after=60.0)
+
+
+async def events(session: Session, id: str, after: int) -> AsyncIterator[str]:
     """A job's events after the number `after`, as text/event-stream, until it has ended or the browser has gone.
 
     Each has its number as its id, with which a browser that was cut off asks again. A lost server ends the stream: the
@@ -62,16 +76,19 @@ async def events(client: Client, id: str, after: int) -> AsyncIterator[str]:
     def say(one: jobs_pb2.JobEvent | PenultError | None) -> None:
         loop.call_soon_threadsafe(queue.put_nowait, one)
 
-    follower = _Follower(client, id, after, say)
-    follower.start()
-    yield f"retry: {AGAIN_MS}\n\n"
+    follower = _Follower(session.client, id, after, say)
+    session.n_streams += 1
     try:
+        follower.start()
+        yield f"retry: {AGAIN_MS}\n\n"
         while True:
+            session.last_used = time.monotonic()
             try:
                 event = await asyncio.wait_for(queue.get(), BEAT_SECONDS)
             except TimeoutError:
                 yield ": still here\n\n"
                 continue
+            follower.was_read()
             if event is None:
                 yield "event: ended\ndata: {}\n\n"
                 return
@@ -80,15 +97,19 @@ async def events(client: Client, id: str, after: int) -> AsyncIterator[str]:
                 return
             yield _said(event)
     finally:
+        session.n_streams -= 1
         follower.stop()
 
 
 class _Follower:
-    """Reads a job's stream of events on a thread of its own."""
+    """Reads a job's stream of events on a thread of its own, at most `AHEAD` events before a browser takes them."""
 
-    def __init__(self, client: Client, id: str, after: int, say: Any) -> None:
+    def __init__(
+        self, client: Client, id: str, after: int, say: Callable[[jobs_pb2.JobEvent | PenultError | None], None]
+    ) -> None:
         self._client, self._id, self._after, self._say = client, id, after, say
-        self._call: Any = None
+        self._call: Call[jobs_pb2.JobEvent] | None = None
+        self._ahead = threading.Semaphore(AHEAD)
         self._is_over = False
         self._thread = threading.Thread(target=self._follow, name="penult web follower", daemon=True)
 
@@ -96,9 +117,14 @@ class _Follower:
         """Begin to read."""
         self._thread.start()
 
+    def was_read(self) -> None:
+        """An event has been taken."""
+        self._ahead.release()
+
     def stop(self) -> None:
         """Stop reading; the server is told."""
         self._is_over = True
+        self._ahead.release()
         if self._call is not None:
             self._call.cancel()
 
@@ -108,6 +134,9 @@ class _Follower:
         try:
             with connection.stream(connection.stubs.jobs.WatchJob, request, timeout=None) as call:
                 self._call = call
+                # It may have been stopped before there was a call to cancel; then no event might ever come.
+                if self._is_over:
+                    return
                 for event in call:
                     if self._is_over:
                         return
@@ -116,8 +145,11 @@ class _Follower:
             self._tell(None)
         except PenultError as error:
             self._tell(error)
+        except ValueError as error:  # gRPC says so of a channel that was closed meanwhile, by a logout
+            self._tell(Unavailable(str(error), kind=ErrorKind.UNREACHABLE))
 
     def _tell(self, what: jobs_pb2.JobEvent | PenultError | None) -> None:
+        self._ahead.acquire()
         try:
             if not self._is_over:
                 self._say(what)

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from penult.display.html import LONGEST_NAME, Trusted, on_a_page, text
 from penult.display.names import one_line
+from penult.results.space.deletion import size
 
 HERE = Path(__file__).parent
 NAVIGATION = (
@@ -75,6 +76,16 @@ def path(*parts: str) -> str:
 def digest_link(kind: str, digest: str) -> Trusted:
     """A link to a thing by its digest, of which 12 digits are shown."""
     return link(path(kind, digest), one_line(digest)[:12]) if digest else Trusted("")
+
+
+def measured(value: float, said: str) -> Trusted:
+    """A quantity in the words of people, by whose number a table is sorted."""
+    return Trusted(f'<data value="{value:.12g}">{text(said)}</data>')
+
+
+def bytes_of(n_bytes: int) -> Trusted:
+    """Bytes, such as 12.3 MB."""
+    return measured(n_bytes, size(n_bytes))
 
 
 def when(moment: datetime | None, now: datetime | None = None) -> Trusted:

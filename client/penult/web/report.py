@@ -19,11 +19,12 @@ from penult.files.atomic import whole_file
 from penult.results.refits import Refit
 from penult.results.spectra import Spectra
 from penult.web.charts.of_answers import scatter_chart
+from penult.web.definitions import DEFINITIONS
 from penult.web.pages.answers import answer_parts
 from penult.web.pages.compare import MOST, comparison, run_columns
 from penult.web.pages.parts import command, figures, listed, paragraph
 from penult.web.pages.repeating import call
-from penult.web.pages.runs import About, run_parts
+from penult.web.pages.runs import About, newest_answers, run_parts
 from penult.web.rendering import HERE, render
 
 if TYPE_CHECKING:
@@ -38,30 +39,6 @@ MOST_WHOLE = 6
 """Runs up to which figures have their tables and so many answers are shown; of more, one of each and no tables."""
 SCRIPTS = ("vendor/uPlot.iife.min.js", "page.js")
 STYLES = ("vendor/uPlot.min.css", "page.css")
-DEFINITIONS = (
-    ("group", "class y and attribute value a together, g = y * (number of values) + a."),
-    (
-        "accuracy",
-        "correct predictions / n of the group; in brackets its 95 % Wilson score interval; an empty group has none.",
-    ),
-    ("average", "correct predictions over all examples / all examples."),
-    (
-        "worst group",
-        "the smallest accuracy of the groups that are not empty; its interval ignores that it was selected.",
-    ),
-    (
-        "eigenvalues",
-        "of the covariance of the features of a group, descending, divisor as stated; LaBonte et al. 2024, section 5.",
-    ),
-    (
-        "imbalance",
-        "largest eigenvalue of the minority / that of the majority within a class. At equal n: the majority is "
-        "subsampled to the minority's size, since a small sample alone raises the ratio. "
-        "Interval and p as stated; adjusted p: Holm 1979.",
-    ),
-    ("certificate", "a bound on how far the objective of a refit is above its minimum."),
-    ("DFR", "a last layer refitted on group-balanced held-out features; Kirichenko et al. 2023."),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +61,8 @@ def read(client: Client, runs: Sequence[str]) -> Content:
     if not 1 <= len(names) <= MOST_RUNS:
         raise invalid(f"a report is of 1 to {MOST_RUNS} runs; got {len(names)}", argument="runs")
     found = tuple(client.runs.get(name) for name in names)
-    about = [About(client, run) for run in found]
+    newest = newest_answers(client)
+    about = [About(client, run, newest) for run in found]
     refits = [sorted((a for a in one.answers if a.kind == "refit"), key=lambda a: a.digest) for one in about]
     return Content(
         version=client.info().version,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -29,20 +30,21 @@ HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
-LONGEST_FORM = 64 * 1024
-"""Bytes of a form that is read."""
+LONGEST_FORM, MOST_FIELDS = 64 * 1024, 200
+"""Bytes and fields of a form that is read."""
 FIELD = "form_token"
 """The field in which a form says that it is of this page."""
 
 
 class SecureHeaders:
-    """Adds `HEADERS` to every answer, and forbids to keep it, but for files that never change."""
+    """Adds `HEADERS` to every answer, failures too, and forbids to keep it, but for files that never change.
 
-    def __init__(self, app: ASGIApp, *, tls: bool) -> None:
+    Not `Strict-Transport-Security`: it holds for a whole machine, whose other services may have no certificate.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-        if tls:
-            self._headers.append((b"strict-transport-security", b"max-age=31536000"))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,6 +60,16 @@ class SecureHeaders:
             await send(message)
 
         await self._app(scope, receive, with_headers)
+
+
+def cookie_name(host: str, *, tls: bool) -> str:
+    """The cookie of a page whose address has this host and port.
+
+    Browsers send cookies to every port of a host: pages of two ports would log each other's visitors out by one name.
+    """
+    port = re.search(r":([0-9]{1,5})$", host)
+    name = f"penult_session_{port[1]}" if port else "penult_session"
+    return f"__Host-{name}" if tls else name
 
 
 def masked(token: str) -> str:
@@ -88,8 +100,11 @@ async def form_of(request: Request, token: str | None) -> Mapping[str, list[str]
     async for piece in request.stream():
         body += piece
         if len(body) > LONGEST_FORM:
-            raise _refused("the form is larger than 64 kB")
-    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=200)
+            raise _refused(f"the form is larger than {LONGEST_FORM // 1024} kB")
+    try:
+        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise _refused(f"the form has more than {MOST_FIELDS} fields") from None
     if token is not None and not is_token(fields.get(FIELD, [""])[0], token):
         raise _refused("the form is of an older session: load the page again")
     return fields

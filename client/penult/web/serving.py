@@ -103,6 +103,7 @@ def _listen(
             server_header=False,
             timeout_graceful_shutdown=2,
             ws="none",
+            proxy_headers=False,
         )
         scheme = "http" if certificate is None else "https"
         ready(f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}/")

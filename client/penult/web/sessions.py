@@ -11,21 +11,23 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from penult.client import Client
-from penult.errors import Busy, NotAllowed, PenultError
+from penult.errors import Busy, PenultError
 from penult.results.metrics import EpochMetrics
 from penult_proto.errors import ErrorKind
-from penult_proto.v1 import jobs_pb2
+from penult_proto.roles import Role
 
 T = TypeVar("T")
 IDLE_SECONDS = 15 * 60.0
-"""After this time without a request a session is closed."""
+"""After this time without a request a session is closed. A page that is open and live asks on."""
 MOST_SESSIONS = 64
 MOST_ANSWERS = 64
 """Stored answers that a session keeps; they cannot change."""
-MOST_REFUSED, REFUSED_SECONDS = 10, 60.0
-"""Logins of all visitors that may fail within so many seconds; then none is tried until they have passed."""
-NO_JOB = "0" * 32
-"""The id of no job, for asking whether a job might be cancelled."""
+MOST_HISTORIES = 32
+"""Jobs whose metrics a session keeps."""
+MOST_REFUSED, MOST_REFUSED_OF_ALL, REFUSED_SECONDS = 10, 100, 60.0
+"""Logins that may fail within so many seconds, from one machine and from all; then none is tried until they have
+passed."""
+History = list[EpochMetrics]
 
 
 @dataclass(slots=True)
@@ -34,16 +36,20 @@ class Session:
 
     client: Client
     form_token: str
-    may_run: bool
-    """Whether the visitor's role may compute and cancel."""
+    role: str
     last_used: float
+    n_streams: int = 0
+    """Open streams of events."""
     answers: OrderedDict[str, Any] = field(default_factory=OrderedDict[str, Any])
-    histories: dict[str, tuple[int, list[EpochMetrics]]] = field(
-        default_factory=dict[str, tuple[int, list[EpochMetrics]]]
-    )
+    histories: OrderedDict[str, tuple[int, History]] = field(default_factory=OrderedDict[str, tuple[int, History]])
     """What is known of jobs that were looked at: the number of the newest event, and the metrics so far."""
     recent: dict[str, tuple[float, Any]] = field(default_factory=dict[str, tuple[float, Any]])
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def may_run(self) -> bool:
+        """Whether the visitor may compute, cancel and delete. The server itself decides, each time."""
+        return self.role in (Role.RUNNER, Role.ADMIN)
 
     def kept(self, key: str, ask: Callable[[], T]) -> T:
         """An answer that never changes, asked for once."""
@@ -70,6 +76,20 @@ class Session:
             self.recent[key] = (time.monotonic(), found)
         return found
 
+    def history(self, job: str) -> tuple[int, History]:
+        """The number of the newest event of a job that was seen, and its metrics up to there."""
+        with self.lock:
+            return self.histories.get(job, (0, []))
+
+    def keep_history(self, job: str, seen: int, history: History) -> None:
+        """Keep what was seen of a job, unless more is known by now."""
+        with self.lock:
+            if seen >= self.histories.get(job, (0, []))[0]:
+                self.histories[job] = (seen, history)
+                self.histories.move_to_end(job)
+            while len(self.histories) > MOST_HISTORIES:
+                self.histories.popitem(last=False)
+
 
 class Sessions:
     """All visitors, by the random ids that their cookies hold. Tokens stay in this process's memory."""
@@ -79,24 +99,23 @@ class Sessions:
         self._connect = connect
         self._sessions: dict[str, Session] = {}
         self._lock = threading.Lock()
-        self._refused: deque[float] = deque(maxlen=MOST_REFUSED)
+        self._refused: deque[tuple[float, str]] = deque(maxlen=MOST_REFUSED_OF_ALL)
 
-    def open(self, token: str) -> str:
-        """Log in; returns the id of the session. Blocks. Raises what `penult.connect` raises."""
-        self._check_attempts()
+    def open(self, token: str, machine: str) -> str:
+        """Log in from a machine; returns the id of the session. Blocks. Raises what `penult.connect` raises."""
+        self._check_attempts(machine)
         try:
             client = self._connect(token)
+            role = client.info().role
         except PenultError as error:
             if error.kind == ErrorKind.UNAUTHENTICATED:
-                self._refused.append(time.monotonic())
+                self._refused.append((time.monotonic(), machine))
             raise
         id = secrets.token_urlsafe(32)
-        session = Session(
-            client=client, form_token=secrets.token_hex(16), may_run=may_run(client), last_used=time.monotonic()
-        )
+        session = Session(client=client, form_token=secrets.token_hex(16), role=role, last_used=time.monotonic())
         with self._lock:
-            idle = [*self._sessions] if len(self._sessions) >= MOST_SESSIONS else []
-            oldest = min(idle, key=lambda one: self._sessions[one].last_used, default=None)
+            most = [*self._sessions] if len(self._sessions) >= MOST_SESSIONS else []
+            oldest = min(most, key=lambda one: self._sessions[one].last_used, default=None)
             closed = None if oldest is None else self._sessions.pop(oldest)
             self._sessions[id] = session
         if closed is not None:
@@ -105,46 +124,38 @@ class Sessions:
 
     def get(self, id: str) -> Session | None:
         """The session of a cookie; None where there is none any more."""
-        self.close_idle()
+        now = time.monotonic()
         with self._lock:
             found = self._sessions.get(id)
-            if found is not None:
-                found.last_used = time.monotonic()
+            if found is None or now - found.last_used > IDLE_SECONDS:
+                return None
+            found.last_used = now
             return found
 
     def close(self, id: str) -> None:
-        """Log out."""
+        """Log out. Blocks."""
         with self._lock:
             found = self._sessions.pop(id, None)
         if found is not None:
             found.client.close()
 
     def close_idle(self) -> None:
-        """Close the sessions of visitors who have left."""
+        """Close the sessions of visitors who have left, and forget their tokens. Blocks."""
         now = time.monotonic()
         with self._lock:
-            left = [id for id, one in self._sessions.items() if now - one.last_used > IDLE_SECONDS]
+            left = [
+                id for id, one in self._sessions.items() if not one.n_streams and now - one.last_used > IDLE_SECONDS
+            ]
         for id in left:
             self.close(id)
 
     def close_all(self) -> None:
-        """Close every session."""
+        """Close every session. Blocks."""
         for id in list(self._sessions):
             self.close(id)
 
-    def _check_attempts(self) -> None:
-        full = len(self._refused) == MOST_REFUSED
-        if full and time.monotonic() - self._refused[0] < REFUSED_SECONDS:
+    def _check_attempts(self, machine: str) -> None:
+        since = time.monotonic() - REFUSED_SECONDS
+        refused = [one for at, one in list(self._refused) if at > since]
+        if len(refused) >= MOST_REFUSED_OF_ALL or refused.count(machine) >= MOST_REFUSED:
             raise Busy("too many logins have failed: try again in a minute", kind=ErrorKind.BUSY, retry_after=60.0)
-
-
-def may_run(client: Client) -> bool:
-    """Whether the client's role may run jobs: it is asked by cancelling a job that does not exist."""
-    try:
-        call = client.connection.stubs.jobs.CancelJob
-        client.connection.unary(call, jobs_pb2.CancelJobRequest(id=NO_JOB), timeout=10.0)
-    except NotAllowed:
-        return False
-    except PenultError:
-        return True
-    return True

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apenult_proto/v1/info.proto\x12\tpenult.v1\"\x10\n\x0eGetInfoRequest\":\n\x08\x42\x61\x63kbone\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07library\x18\x02 \x01(\t\x12\x0f\n\x07weights\x18\x03 \x01(\t\".\n\rComputeWorker\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\r\n\x05is_up\x18\x02 \x01(\x08\"\xfc\x02\n\x04Info\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x15\n\rarray_backend\x18\x04 \x01(\t\x12\x19\n\x11max_message_bytes\x18\x05 \x01(\x04\x12\x13\n\x0b\x63hunk_bytes\x18\x06 \x01(\x04\x12\x17\n\x0fmax_queued_jobs\x18\x07 \x01(\x05\x12\x18\n\x10max_running_jobs\x18\x08 \x01(\x05\x12/\n\x12packaged_backbones\x18\t \x03(\x0b\x32\x13.penult.v1.Backbone\x12\x16\n\x0en_feature_sets\x18\n \x01(\x05\x12\x15\n\rn_checkpoints\x18\x0b \x01(\x05\x12\x11\n\tn_results\x18\x0c \x01(\x05\x12\x13\n\x0bn_groupings\x18\x0e \x01(\x05\x12\x0c\n\x04root\x18\r \x01(\t\x12\x31\n\x0f\x63ompute_workers\x18< \x03(\x0b\x32\x18.penult.v1.ComputeWorker\"\x1d\n\rAttachRequest\x12\x0c\n\x04look\x18\x01 \x01(\x08\"\r\n\x0b\x41ttachEvent2\x82\x01\n\x0bInfoService\x12<\n\x06\x41ttach\x12\x18.penult.v1.AttachRequest\x1a\x16.penult.v1.AttachEvent0\x01\x12\x35\n\x07GetInfo\x12\x19.penult.v1.GetInfoRequest\x1a\x0f.penult.v1.Infob\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1apenult_proto/v1/info.proto\x12\tpenult.v1\"\x10\n\x0eGetInfoRequest\":\n\x08\x42\x61\x63kbone\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07library\x18\x02 \x01(\t\x12\x0f\n\x07weights\x18\x03 \x01(\t\".\n\rComputeWorker\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\r\n\x05is_up\x18\x02 \x01(\x08\"\x98\x03\n\x04Info\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x10\n\x08protocol\x18\x02 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x15\n\rarray_backend\x18\x04 \x01(\t\x12\x19\n\x11max_message_bytes\x18\x05 \x01(\x04\x12\x13\n\x0b\x63hunk_bytes\x18\x06 \x01(\x04\x12\x17\n\x0fmax_queued_jobs\x18\x07 \x01(\x05\x12\x18\n\x10max_running_jobs\x18\x08 \x01(\x05\x12/\n\x12packaged_backbones\x18\t \x03(\x0b\x32\x13.penult.v1.Backbone\x12\x16\n\x0en_feature_sets\x18\n \x01(\x05\x12\x15\n\rn_checkpoints\x18\x0b \x01(\x05\x12\x11\n\tn_results\x18\x0c \x01(\x05\x12\x13\n\x0bn_groupings\x18\x0e \x01(\x05\x12\x0c\n\x04root\x18\r \x01(\t\x12\x0c\n\x04user\x18\x0f \x01(\t\x12\x0c\n\x04role\x18\x10 \x01(\t\x12\x31\n\x0f\x63ompute_workers\x18< \x03(\x0b\x32\x18.penult.v1.ComputeWorker\"\x1d\n\rAttachRequest\x12\x0c\n\x04look\x18\x01 \x01(\x08\"\r\n\x0b\x41ttachEvent2\x82\x01\n\x0bInfoService\x12<\n\x06\x41ttach\x12\x18.penult.v1.AttachRequest\x1a\x16.penult.v1.AttachEvent0\x01\x12\x35\n\x07GetInfo\x12\x19.penult.v1.GetInfoRequest\x1a\x0f.penult.v1.Infob\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,11 +38,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPUTEWORKER']._serialized_start=119
   _globals['_COMPUTEWORKER']._serialized_end=165
   _globals['_INFO']._serialized_start=168
-  _globals['_INFO']._serialized_end=548
-  _globals['_ATTACHREQUEST']._serialized_start=550
-  _globals['_ATTACHREQUEST']._serialized_end=579
-  _globals['_ATTACHEVENT']._serialized_start=581
-  _globals['_ATTACHEVENT']._serialized_end=594
-  _globals['_INFOSERVICE']._serialized_start=597
-  _globals['_INFOSERVICE']._serialized_end=727
+  _globals['_INFO']._serialized_end=576
+  _globals['_ATTACHREQUEST']._serialized_start=578
+  _globals['_ATTACHREQUEST']._serialized_end=607
+  _globals['_ATTACHEVENT']._serialized_start=609
+  _globals['_ATTACHEVENT']._serialized_end=622
+  _globals['_INFOSERVICE']._serialized_start=625
+  _globals['_INFOSERVICE']._serialized_end=755
 # @@protoc_insertion_point(module_scope)

@@ -91,6 +91,8 @@ class Info(google.protobuf.message.Message):
     N_RESULTS_FIELD_NUMBER: builtins.int
     N_GROUPINGS_FIELD_NUMBER: builtins.int
     ROOT_FIELD_NUMBER: builtins.int
+    USER_FIELD_NUMBER: builtins.int
+    ROLE_FIELD_NUMBER: builtins.int
     COMPUTE_WORKERS_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of the server's package."""
@@ -113,6 +115,9 @@ class Info(google.protobuf.message.Message):
     n_groupings: builtins.int
     root: builtins.str
     """Directory on the server's machine."""
+    user: builtins.str
+    """Who asks, as the token or certificate says, and the role: "reader", "runner", "admin"."""
+    role: builtins.str
     @property
     def packaged_backbones(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Backbone]:
         """Backbones whose pretrained weights are installed on the server."""
@@ -138,9 +143,11 @@ class Info(google.protobuf.message.Message):
         n_results: builtins.int = ...,
         n_groupings: builtins.int = ...,
         root: builtins.str = ...,
+        user: builtins.str = ...,
+        role: builtins.str = ...,
         compute_workers: collections.abc.Iterable[Global___ComputeWorker] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["array_backend", b"array_backend", "chunk_bytes", b"chunk_bytes", "compute_workers", b"compute_workers", "device", b"device", "max_message_bytes", b"max_message_bytes", "max_queued_jobs", b"max_queued_jobs", "max_running_jobs", b"max_running_jobs", "n_checkpoints", b"n_checkpoints", "n_feature_sets", b"n_feature_sets", "n_groupings", b"n_groupings", "n_results", b"n_results", "packaged_backbones", b"packaged_backbones", "protocol", b"protocol", "root", b"root", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["array_backend", b"array_backend", "chunk_bytes", b"chunk_bytes", "compute_workers", b"compute_workers", "device", b"device", "max_message_bytes", b"max_message_bytes", "max_queued_jobs", b"max_queued_jobs", "max_running_jobs", b"max_running_jobs", "n_checkpoints", b"n_checkpoints", "n_feature_sets", b"n_feature_sets", "n_groupings", b"n_groupings", "n_results", b"n_results", "packaged_backbones", b"packaged_backbones", "protocol", b"protocol", "role", b"role", "root", b"root", "user", b"user", "version", b"version"]) -> None: ...
 
 Global___Info: typing_extensions.TypeAlias = Info
 

@@ -22,33 +22,36 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpenult_proto/v1/storage.proto\x12\tpenult.v1\"l\n\x0bStoredThing\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.penult.v1.StoredKind\x12\n\n\x02id\x18\x02 \x01(\t\x12\r\n\x05names\x18\x03 \x03(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\"e\n\rDeleteRequest\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.penult.v1.StoredKind\x12\n\n\x02id\x18\x02 \x01(\t\x12\x12\n\ndependents\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"\x94\x01\n\x08\x44\x65letion\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\x12$\n\x04goes\x18\x02 \x03(\x0b\x32\x16.penult.v1.StoredThing\x12%\n\x05stays\x18\x03 \x03(\x0b\x32\x16.penult.v1.StoredThing\x12*\n\nin_the_way\x18\x04 \x03(\x0b\x32\x16.penult.v1.StoredThing\"\x11\n\x0fGetUsageRequest\"9\n\x0bUsageOfKind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\"\xbe\x01\n\nUsageOfRun\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x04 \x01(\t\x12\x10\n\x08\x66inished\x18\x05 \x01(\x08\x12\x15\n\rn_checkpoints\x18\x06 \x01(\x03\x12\x18\n\x10\x63heckpoint_bytes\x18\x07 \x01(\x04\x12\x15\n\rfeature_bytes\x18\x08 \x01(\x04\x12\x1c\n\x14training_state_bytes\x18\t \x01(\x04\"*\n\x0bUsageOfUser\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\xbf\x01\n\x05Usage\x12%\n\x05kinds\x18\x01 \x03(\x0b\x32\x16.penult.v1.UsageOfKind\x12#\n\x04runs\x18\x02 \x03(\x0b\x32\x15.penult.v1.UsageOfRun\x12%\n\x05users\x18\x03 \x03(\x0b\x32\x16.penult.v1.UsageOfUser\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x12\n\nfree_bytes\x18\x05 \x01(\x04\x12\x12\n\ndisk_bytes\x18\x06 \x01(\x04\x12\x0c\n\x04root\x18\x07 \x01(\t*\xd4\x01\n\nStoredKind\x12\x1b\n\x17STORED_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTORED_KIND_RUN\x10\x01\x12\x1a\n\x16STORED_KIND_CHECKPOINT\x10\x02\x12\x17\n\x13STORED_KIND_DATASET\x10\x03\x12\x18\n\x14STORED_KIND_FEATURES\x10\x04\x12\x13\n\x0fSTORED_KIND_JOB\x10\x05\x12\x16\n\x12STORED_KIND_RESULT\x10\x06\x12\x18\n\x14STORED_KIND_GROUPING\x10\x07\x32\x83\x01\n\x0eStorageService\x12\x37\n\x06\x44\x65lete\x12\x18.penult.v1.DeleteRequest\x1a\x13.penult.v1.Deletion\x12\x38\n\x08GetUsage\x12\x1a.penult.v1.GetUsageRequest\x1a\x10.penult.v1.Usageb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dpenult_proto/v1/storage.proto\x12\tpenult.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n\x0bStoredThing\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.penult.v1.StoredKind\x12\n\n\x02id\x18\x02 \x01(\t\x12\r\n\x05names\x18\x03 \x03(\t\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x0e\n\x06reason\x18\x05 \x01(\t\"e\n\rDeleteRequest\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.penult.v1.StoredKind\x12\n\n\x02id\x18\x02 \x01(\t\x12\x12\n\ndependents\x18\x03 \x01(\x08\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"\x94\x01\n\x08\x44\x65letion\x12\x0f\n\x07\x64ry_run\x18\x01 \x01(\x08\x12$\n\x04goes\x18\x02 \x03(\x0b\x32\x16.penult.v1.StoredThing\x12%\n\x05stays\x18\x03 \x03(\x0b\x32\x16.penult.v1.StoredThing\x12*\n\nin_the_way\x18\x04 \x03(\x0b\x32\x16.penult.v1.StoredThing\"!\n\x0fGetUsageRequest\x12\x0e\n\x06things\x18\x01 \x01(\x08\"9\n\x0bUsageOfKind\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\"\xbe\x01\n\nUsageOfRun\x12\x0b\n\x03run\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0c\n\x04user\x18\x03 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x04 \x01(\t\x12\x10\n\x08\x66inished\x18\x05 \x01(\x08\x12\x15\n\rn_checkpoints\x18\x06 \x01(\x03\x12\x18\n\x10\x63heckpoint_bytes\x18\x07 \x01(\x04\x12\x15\n\rfeature_bytes\x18\x08 \x01(\x04\x12\x1c\n\x14training_state_bytes\x18\t \x01(\x04\"*\n\x0bUsageOfUser\x12\x0c\n\x04user\x18\x01 \x01(\t\x12\r\n\x05\x62ytes\x18\x02 \x01(\x04\"\x8c\x01\n\x0cUsageOfThing\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.penult.v1.StoredKind\x12\n\n\x02id\x18\x02 \x01(\t\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12,\n\x08verified\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06\x64\x61mage\x18\x05 \x01(\t\"\xa9\x02\n\x05Usage\x12%\n\x05kinds\x18\x01 \x03(\x0b\x32\x16.penult.v1.UsageOfKind\x12#\n\x04runs\x18\x02 \x03(\x0b\x32\x15.penult.v1.UsageOfRun\x12%\n\x05users\x18\x03 \x03(\x0b\x32\x16.penult.v1.UsageOfUser\x12\r\n\x05\x62ytes\x18\x04 \x01(\x04\x12\x12\n\nfree_bytes\x18\x05 \x01(\x04\x12\x12\n\ndisk_bytes\x18\x06 \x01(\x04\x12\x0c\n\x04root\x18\x07 \x01(\t\x12,\n\x08verified\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tn_damages\x18\t \x01(\x03\x12\'\n\x06things\x18\n \x03(\x0b\x32\x17.penult.v1.UsageOfThing*\xd4\x01\n\nStoredKind\x12\x1b\n\x17STORED_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fSTORED_KIND_RUN\x10\x01\x12\x1a\n\x16STORED_KIND_CHECKPOINT\x10\x02\x12\x17\n\x13STORED_KIND_DATASET\x10\x03\x12\x18\n\x14STORED_KIND_FEATURES\x10\x04\x12\x13\n\x0fSTORED_KIND_JOB\x10\x05\x12\x16\n\x12STORED_KIND_RESULT\x10\x06\x12\x18\n\x14STORED_KIND_GROUPING\x10\x07\x32\x83\x01\n\x0eStorageService\x12\x37\n\x06\x44\x65lete\x12\x18.penult.v1.DeleteRequest\x1a\x13.penult.v1.Deletion\x12\x38\n\x08GetUsage\x12\x1a.penult.v1.GetUsageRequest\x1a\x10.penult.v1.Usageb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'penult_proto.v1.storage_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STOREDKIND']._serialized_start=918
-  _globals['_STOREDKIND']._serialized_end=1130
-  _globals['_STOREDTHING']._serialized_start=44
-  _globals['_STOREDTHING']._serialized_end=152
-  _globals['_DELETEREQUEST']._serialized_start=154
-  _globals['_DELETEREQUEST']._serialized_end=255
-  _globals['_DELETION']._serialized_start=258
-  _globals['_DELETION']._serialized_end=406
-  _globals['_GETUSAGEREQUEST']._serialized_start=408
-  _globals['_GETUSAGEREQUEST']._serialized_end=425
-  _globals['_USAGEOFKIND']._serialized_start=427
-  _globals['_USAGEOFKIND']._serialized_end=484
-  _globals['_USAGEOFRUN']._serialized_start=487
-  _globals['_USAGEOFRUN']._serialized_end=677
-  _globals['_USAGEOFUSER']._serialized_start=679
-  _globals['_USAGEOFUSER']._serialized_end=721
-  _globals['_USAGE']._serialized_start=724
-  _globals['_USAGE']._serialized_end=915
-  _globals['_STORAGESERVICE']._serialized_start=1133
-  _globals['_STORAGESERVICE']._serialized_end=1264
+  _globals['_STOREDKIND']._serialized_start=1216
+  _globals['_STOREDKIND']._serialized_end=1428
+  _globals['_STOREDTHING']._serialized_start=77
+  _globals['_STOREDTHING']._serialized_end=185
+  _globals['_DELETEREQUEST']._serialized_start=187
+  _globals['_DELETEREQUEST']._serialized_end=288
+  _globals['_DELETION']._serialized_start=291
+  _globals['_DELETION']._serialized_end=439
+  _globals['_GETUSAGEREQUEST']._serialized_start=441
+  _globals['_GETUSAGEREQUEST']._serialized_end=474
+  _globals['_USAGEOFKIND']._serialized_start=476
+  _globals['_USAGEOFKIND']._serialized_end=533
+  _globals['_USAGEOFRUN']._serialized_start=536
+  _globals['_USAGEOFRUN']._serialized_end=726
+  _globals['_USAGEOFUSER']._serialized_start=728
+  _globals['_USAGEOFUSER']._serialized_end=770
+  _globals['_USAGEOFTHING']._serialized_start=773
+  _globals['_USAGEOFTHING']._serialized_end=913
+  _globals['_USAGE']._serialized_start=916
+  _globals['_USAGE']._serialized_end=1213
+  _globals['_STORAGESERVICE']._serialized_start=1431
+  _globals['_STORAGESERVICE']._serialized_end=1562
 # @@protoc_insertion_point(module_scope)

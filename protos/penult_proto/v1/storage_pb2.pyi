@@ -9,6 +9,7 @@ import google.protobuf.descriptor
 import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import sys
 import typing
 
@@ -146,9 +147,15 @@ Global___Deletion: typing_extensions.TypeAlias = Deletion
 class GetUsageRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    THINGS_FIELD_NUMBER: builtins.int
+    things: builtins.bool
+    """Answer with `things`, too."""
     def __init__(
         self,
+        *,
+        things: builtins.bool = ...,
     ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["things", b"things"]) -> None: ...
 
 Global___GetUsageRequest: typing_extensions.TypeAlias = GetUsageRequest
 
@@ -242,6 +249,41 @@ class UsageOfUser(google.protobuf.message.Message):
 Global___UsageOfUser: typing_extensions.TypeAlias = UsageOfUser
 
 @typing.final
+class UsageOfThing(google.protobuf.message.Message):
+    """A thing of its own, and what the last `penult store verify` found of it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: builtins.int
+    ID_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    VERIFIED_FIELD_NUMBER: builtins.int
+    DAMAGE_FIELD_NUMBER: builtins.int
+    kind: Global___StoredKind.ValueType
+    id: builtins.str
+    """Digest; of a run its id."""
+    bytes: builtins.int
+    damage: builtins.str
+    """What differed then, for people; empty where nothing did."""
+    @property
+    def verified(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When all its files were compared with their digests. Absent where that was never done since they were written."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___StoredKind.ValueType = ...,
+        id: builtins.str = ...,
+        bytes: builtins.int = ...,
+        verified: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        damage: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["verified", b"verified"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "damage", b"damage", "id", b"id", "kind", b"kind", "verified", b"verified"]) -> None: ...
+
+Global___UsageOfThing: typing_extensions.TypeAlias = UsageOfThing
+
+@typing.final
 class Usage(google.protobuf.message.Message):
     """Bytes are sizes of files (not the blocks that they take), each file once however many links it has; directories count
     nothing.
@@ -256,12 +298,17 @@ class Usage(google.protobuf.message.Message):
     FREE_BYTES_FIELD_NUMBER: builtins.int
     DISK_BYTES_FIELD_NUMBER: builtins.int
     ROOT_FIELD_NUMBER: builtins.int
+    VERIFIED_FIELD_NUMBER: builtins.int
+    N_DAMAGES_FIELD_NUMBER: builtins.int
+    THINGS_FIELD_NUMBER: builtins.int
     bytes: builtins.int
     """All files below the root."""
     free_bytes: builtins.int
     """Bytes that may still be written on the disk of the store, and its size."""
     disk_bytes: builtins.int
     root: builtins.str
+    n_damages: builtins.int
+    """Damages that were found then."""
     @property
     def kinds(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___UsageOfKind]: ...
     @property
@@ -271,6 +318,14 @@ class Usage(google.protobuf.message.Message):
     @property
     def users(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___UsageOfUser]:
         """Checkpoints, feature sets, datasets and runs by their user; the largest first."""
+
+    @property
+    def verified(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When everything was last compared with its digest; absent where that was never done to this store."""
+
+    @property
+    def things(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___UsageOfThing]:
+        """Registered runs, checkpoints, datasets, feature sets and groupings, where they were asked for."""
 
     def __init__(
         self,
@@ -282,7 +337,11 @@ class Usage(google.protobuf.message.Message):
         free_bytes: builtins.int = ...,
         disk_bytes: builtins.int = ...,
         root: builtins.str = ...,
+        verified: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        n_damages: builtins.int = ...,
+        things: collections.abc.Iterable[Global___UsageOfThing] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "disk_bytes", b"disk_bytes", "free_bytes", b"free_bytes", "kinds", b"kinds", "root", b"root", "runs", b"runs", "users", b"users"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["verified", b"verified"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "disk_bytes", b"disk_bytes", "free_bytes", b"free_bytes", "kinds", b"kinds", "n_damages", b"n_damages", "root", b"root", "runs", b"runs", "things", b"things", "users", b"users", "verified", b"verified"]) -> None: ...
 
 Global___Usage: typing_extensions.TypeAlias = Usage

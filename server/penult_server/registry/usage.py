@@ -4,11 +4,13 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from shutil import disk_usage
 
 from sqlalchemy import select
 
+from penult_proto.enums import names_of
 from penult_proto.v1 import storage_pb2 as pb
 from penult_server.registry.database import Database
 from penult_server.registry.deletion_plan import Sort
@@ -18,6 +20,7 @@ from penult_server.registry.sql.expressions import value_at
 from penult_server.registry.tables import dataset, job
 from penult_server.registry.tables import run as run_table
 from penult_server.stores.disk.sizes import Sizes
+from penult_server.stores.disk.verified import VERIFIED, LastLook, last_look
 from penult_server.stores.places.opening import bytes_elsewhere
 from penult_server.stores.training_states import state_bytes, state_file
 
@@ -61,10 +64,24 @@ class Facts:
 class _Totals:
     """Bytes and numbers, as they are added up."""
 
+    root: Path
+    look: LastLook | None
+    with_things: bool
     bytes: Counter[str] = field(default_factory=Counter[str])
     counts: Counter[str] = field(default_factory=Counter[str])
     users: Counter[str] = field(default_factory=Counter[str])
     runs: dict[str, pb.UsageOfRun] = field(default_factory=lambda: defaultdict(pb.UsageOfRun))
+    things: list[pb.UsageOfThing] = field(default_factory=list[pb.UsageOfThing])
+
+    def add_thing(self, sort: Sort, folder: str, id: str, n_bytes: int) -> None:
+        if not self.with_things:
+            return
+        thing = pb.UsageOfThing(kind=names_of(pb.StoredKind)[sort.value], id=id, bytes=n_bytes)
+        if self.look is not None:
+            at, thing.damage = self.look.of(self.root, f"{folder}/{id}")
+            if at:
+                thing.verified.FromDatetime(datetime.fromtimestamp(at, UTC))
+        self.things.append(thing)
 
     def add(self, kind: str, n_bytes: int, *, count: int = 1) -> None:
         self.bytes[kind] += n_bytes
@@ -101,9 +118,13 @@ def read_facts(database: Database, holdings: Holdings) -> Facts:
     )
 
 
-def add_up(root: Path, facts: Facts) -> pb.Usage:
-    """The usage of a store from its files. What is written or removed meanwhile may be counted or not."""
-    totals, sizes = _Totals(), Sizes()
+def add_up(root: Path, facts: Facts, *, with_things: bool = False) -> pb.Usage:
+    """The usage of a store from its files. What is written or removed meanwhile may be counted or not.
+
+    `with_things`: with a line for each thing, too.
+    """
+    look = last_look(root)
+    totals, sizes = _Totals(root, look, with_things=with_things), Sizes()
     for name in sorted(_entries(root)):
         match name:
             case "checkpoints" | "features" | "groupings" | "datasets":
@@ -112,13 +133,13 @@ def add_up(root: Path, facts: Facts) -> pb.Usage:
                 _add_runs(root, facts, totals, sizes)
             case "tokens" | "logs" | "uploads":
                 _add_files(root / name, name, totals, sizes)
-            case _ if name.startswith("penult.db") or name == MARK:
+            case _ if name.startswith("penult.db") or name in (MARK, VERIFIED):
                 totals.add("registry", sizes.of(root / name))
             case _:
                 kind = "leftovers" if name.startswith(".") else "other"
                 totals.add(kind, sizes.of(root / name))
     disk = disk_usage(root)
-    return pb.Usage(
+    usage = pb.Usage(
         kinds=[pb.UsageOfKind(kind=kind, count=totals.counts[kind], bytes=totals.bytes[kind]) for kind in KINDS],
         runs=sorted(totals.runs.values(), key=_run_bytes, reverse=True),
         users=[pb.UsageOfUser(user=user, bytes=size) for user, size in totals.users.most_common()],
@@ -126,7 +147,12 @@ def add_up(root: Path, facts: Facts) -> pb.Usage:
         free_bytes=disk.free,
         disk_bytes=disk.total,
         root=str(root),
+        things=totals.things,
     )
+    if look is not None:
+        usage.verified.FromDatetime(datetime.fromtimestamp(look.started, UTC))
+        usage.n_damages = len(look.damages)
+    return usage
 
 
 def _run_bytes(run: pb.UsageOfRun) -> int:
@@ -168,6 +194,7 @@ def _add_things(folder: Path, facts: Facts, totals: _Totals, sizes: Sizes) -> No
             case _:
                 run, targets = "", [(Sort.DATASET, known[digest])]
         totals.users[_user([*targets, (Sort.RUN, run)], facts)] += size
+        totals.add_thing(targets[0][0], folder.name, digest, size)
 
 
 def _add_runs(root: Path, facts: Facts, totals: _Totals, sizes: Sizes) -> None:
@@ -180,6 +207,7 @@ def _add_runs(root: Path, facts: Facts, totals: _Totals, sizes: Sizes) -> None:
             totals.add("runs", rest)
             totals.add("training states", state, count=int(state > 0))
             _of_run(run, facts, totals).training_state_bytes += state
+            totals.add_thing(Sort.RUN, "runs", run, rest + state)
             totals.users[_user([(Sort.RUN, run)], facts)] += rest + state
         else:
             totals.add("leftovers", sizes.of(root / "runs" / run) + elsewhere.get(run, 0))

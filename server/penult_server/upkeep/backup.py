@@ -16,7 +16,7 @@ from penult_server.stores.disk.durable import staged_directory, write_file
 from penult_server.stores.disk.sealed import read_sealed, sealed_text, things
 from penult_server.stores.places.opening import read_place
 from penult_server.upkeep.damage import Verification
-from penult_server.upkeep.verify import REGISTRY, verify_store
+from penult_server.upkeep.verify import REGISTRY, verify_and_note, verify_store
 
 ABOUT = "backup.json"
 ATTEMPTS = 5
@@ -79,7 +79,7 @@ def restore(source: Path, root: Path) -> Verification:
             if path.name != ABOUT:
                 _copy(path, staging / path.name, links=False)
         _move_images(staging, Path(said["root"]), root.resolve())
-    return verify_store(root)
+    return verify_and_note(root)
 
 
 def _copy_store(root: Path, staging: Path, *, links: bool) -> None:

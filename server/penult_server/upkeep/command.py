@@ -29,7 +29,7 @@ from penult_server.upkeep.damage import Verification
 from penult_server.upkeep.moving import move_to_bucket
 from penult_server.upkeep.options import make_parser
 from penult_server.upkeep.repair import repair_store
-from penult_server.upkeep.verify import REGISTRY, verify_store
+from penult_server.upkeep.verify import REGISTRY, verify_and_note
 
 EXIT_DAMAGED = 1
 
@@ -55,7 +55,7 @@ def _told(error: Exception) -> ServiceError:
 
 def _verify(options: argparse.Namespace) -> int:
     _check_there(options.root)
-    return _say(verify_store(options.root), as_json=options.json)
+    return _say(verify_and_note(options.root), as_json=options.json)
 
 
 def _repair(options: argparse.Namespace) -> int:

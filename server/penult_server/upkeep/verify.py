@@ -1,5 +1,6 @@
-"""Every file, manifest and row of a store compared with its digest. Nothing is changed."""
+"""Every file, manifest and row of a store compared with its digest. Nothing of it is changed."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,15 +11,17 @@ from penult_server.registry.integrity.files import TABLES_OF, RegistryFile, open
 from penult_server.registry.integrity.place import place_of
 from penult_server.stores.checkpoint_stream import CheckpointStream
 from penult_server.stores.disk.sealed import SEALED_FILES, things
+from penult_server.stores.disk.verified import note_look
 from penult_server.stores.groupings import StoredGrouping
 from penult_server.stores.manifest import damaged_files, read_manifest
 from penult_server.stores.neighbours import damaged_graphs
 from penult_server.stores.places.opening import copies_of, damaged_elsewhere
 from penult_server.stores.runs import read_run_manifest, read_run_record
 from penult_server.stores.training_states import damaged_states
-from penult_server.upkeep.damage import Verification
+from penult_server.upkeep.damage import KIND_OF, Verification
 
 REGISTRY = "penult.db"
+log = logging.getLogger("penult.store")
 
 
 def verify_store(root: Path) -> Verification:
@@ -28,17 +31,29 @@ def verify_store(root: Path) -> Verification:
     for folder, verify in _VERIFIERS.items():
         for thing in things(root, folder):
             found.checked[folder] += 1
+            found.seen.append(f"{folder}/{thing.name}")
             try:
                 verify(root, thing.name, found)
             except (ServiceError, OSError) as error:
                 if thing.exists():
-                    found.add(folder.rstrip("s") if folder != "features" else folder, thing.name, _said(error))
+                    found.add(KIND_OF[folder], thing.name, _said(error))
             if known is not None and thing.name not in known.get(folder, ()):
                 found.unregistered.append(f"{folder}/{thing.name}")
     for folder, names in (known or {}).items():
         for name in sorted(names):
             if folder in TABLES_OF and not (root / folder / name).is_dir():
-                found.add(folder.rstrip("s") if folder != "features" else folder, name, "its directory is missing")
+                found.seen.append(f"{folder}/{name}")
+                found.add(KIND_OF[folder], name, "its directory is missing")
+    return found
+
+
+def verify_and_note(root: Path) -> Verification:
+    """Look at everything, and keep beside the store when that was and what it found, for servers to show."""
+    found = verify_store(root)
+    try:
+        note_look(root, found.started, found.seen, found.by_thing())
+    except OSError as error:  # a disk that is full, or may only be read
+        log.warning("when %s was verified cannot be kept there: %s", root, error)
     return found
 
 

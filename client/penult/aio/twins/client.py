@@ -444,12 +444,12 @@ class Client(Twin[SyncClient]):
         """
         return await awaited(self.sync.spectra, features, split=split, by=by, top_k=top_k, correction=correction, center=center, replicates=replicates, confidence=confidence, seed=seed, rows=rows, weights=weights, gamma=gamma, name=name, tags=tags, note=note, timeout=timeout, progress=progress)  # pyright: ignore
 
-    async def usage(self, *, timeout: float=300.0) -> Usage:
-        """What the store takes on its disk: by sort of thing, by run, by user; and what is free.
+    async def usage(self, *, things: bool=False, timeout: float=300.0) -> Usage:
+        """What the store takes on its disk: by sort of thing, by run, by user; what is free; when it was last verified.
 
         As `Client.usage` of the synchronous client.
         """
-        return await awaited(self.sync.usage, timeout=timeout)  # pyright: ignore
+        return await awaited(self.sync.usage, things=things, timeout=timeout)  # pyright: ignore
 
     async def close(self) -> None:
         """End the connection; see `penult.Client.close`."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from penult.display.html import Shown
@@ -14,6 +15,8 @@ from penult.results.space.deletion import size
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from penult.types import StoredKind
 
 MOST_SHOWN = 10
 """Most runs that are printed."""
@@ -62,6 +65,21 @@ class UserUsage(Shown):
     bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThingUsage(Shown):
+    """One thing of the store, and what the last ``penult store verify`` found of it."""
+
+    kind: StoredKind
+    """``"run"``, ``"checkpoint"``, ``"dataset"``, ``"features"`` or ``"grouping"``."""
+    id: str
+    """Digest; of a run its id."""
+    bytes: int
+    verified: datetime | None
+    """When all its files were compared with their digests; None where that was not done since they were written."""
+    damage: str
+    """What differed then; empty where nothing did."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Usage(Shown):
     """Bytes of a store: sizes of files, each once however many links it has; directories count nothing."""
@@ -80,6 +98,12 @@ class Usage(Shown):
     """Bytes of that whole disk."""
     root: str
     """Directory of the store, on the server's machine."""
+    verified: datetime | None = None
+    """When everything was last compared with its digest, by ``penult store verify``; None where it never was."""
+    n_damages: int = 0
+    """Damages that were found then."""
+    things: tuple[ThingUsage, ...] = ()
+    """Every thing, where `Client.usage` was asked for them."""
 
     def of(self, kind: str) -> int:
         """Bytes of one of the `kinds`, such as ``"checkpoints"``. Raises KeyError."""
@@ -96,11 +120,19 @@ class Usage(Shown):
         columns = zip(*rows, strict=True)
         return frame(dict(zip(("of", "which", "count", "bytes"), map(list, columns), strict=True)))
 
+    def verified_in_words(self) -> str:
+        """When the store was last verified, and what came of it."""
+        if self.verified is None:
+            return "never verified: `penult store verify` compares everything with its digest"
+        found = f"{self.n_damages} damaged" if self.n_damages else "all whole"
+        return f"verified {self.verified:%Y-%m-%d %H:%M} UTC: {found}"
+
     def __repr__(self) -> str:
         kinds = [[one.kind, f"{one.count:,}", size(one.bytes)] for one in self.kinds if one.bytes or one.count]
         parts = [
             f"Usage({self.root}: {size(self.bytes)}, {size(self.free_bytes)} of {size(self.disk_bytes)} free)",
             text_table(["kind", "count", "bytes"], kinds),
+            self.verified_in_words(),
         ]
         if self.runs:
             rows = [_row(one) for one in self.runs[:MOST_SHOWN]]

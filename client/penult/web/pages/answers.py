@@ -14,10 +14,12 @@ from penult.results.refits import Refit
 from penult.results.spectra import Spectra
 from penult.types import ResultKind
 from penult.web.charts.of_answers import scatter_chart, selection_chart, spectrum_chart
+from penult.web.pages.neighbours import neighbours_form
 from penult.web.pages.parts import (
     MOST_LISTED,
     choices,
     command,
+    delete_link,
     feature_name,
     figures,
     listed,
@@ -26,7 +28,6 @@ from penult.web.pages.parts import (
     summaries_table,
 )
 from penult.web.pages.repeating import call
-from penult.web.pages.runs import delete_link
 from penult.web.rendering import digest_link, link, path, render, shown, when
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ async def result(visit: Visit) -> Response:
         f"{type(found).__name__} {(getattr(found, 'digest', '') or digest)[:12]}",
         *answer_parts(found),
         command(f"client.results.get({(getattr(found, 'digest', '') or digest)[:12]!r})", "Read it from Python"),
-        delete_link("result", getattr(found, "digest", "") or digest),
+        delete_link(visit, "result", getattr(found, "digest", "") or digest),
     )
 
 
@@ -144,10 +145,11 @@ async def features(visit: Visit) -> Response:
         shown(found),
         Trusted(f"<p>{made_by}</p>") if made_by else "",
         summaries_table(about, caption="stored answers about it", none="Nothing has been asked about it yet."),
+        neighbours_form(found),
         _form(visit, "compute_spectra.html", [found]),
         _form(visit, "compute_refit.html", [found], presets=[one.name for one in presets()]),
         command(call("features.get", {"": found.digest[:12]}), "Use it from Python"),
-        delete_link("features", found.digest),
+        delete_link(visit, "features", found.digest),
     )
 
 

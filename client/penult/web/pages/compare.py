@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST = 6
 """Columns that are compared at once; the runs of one column are not counted."""
+MOST_RUNS = 60
+"""Runs of all columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,14 @@ async def compare(visit: Visit) -> Response:
     )
     if not runs and not refits:
         return visit.page("Compare", paragraph("Choose up to six runs or refits."), form)
-    found = [await visit.ask(lambda id=id: visit.client.runs.get(id)) for id in runs[:60]]
+    if len(runs) > MOST_RUNS or len(refits) > MOST:
+        raise invalid(f"at most {MOST_RUNS} runs and {MOST} refits are compared at once; choose fewer")
+    found = await visit.ask_all(*(partial(visit.client.runs.get, id) for id in runs))
     columns = run_columns(found, split)
-    for digest in refits[:MOST]:
-        answer = await visit.answer(digest)
-        if isinstance(answer, Refit):
-            columns.append(_refit_column(answer, split))
+    for answer in await asyncio.gather(*map(visit.answer, refits)):
+        if not isinstance(answer, Refit):
+            raise invalid(f"refits are compared with runs; {type(answer).__name__} {answer.digest[:12]} is none")
+        columns.append(_refit_column(answer, split))
     if len(columns) > MOST:
         raise invalid(f"at most {MOST} columns are compared at once; these are {len(columns)}: choose fewer")
     return visit.page("Compare", *comparison(columns, split), form)

@@ -13,9 +13,8 @@ from penult.errors import invalid
 from penult.errors import shown as quoted
 from penult.results.pictures.gallery import Entry, page
 from penult.types import ResultKind
-from penult.web.pages.parts import MOST_LISTED, command, listed, newest, paragraph, summaries_table
+from penult.web.pages.parts import MOST_LISTED, command, delete_link, listed, newest, paragraph, summaries_table
 from penult.web.pages.repeating import call
-from penult.web.pages.runs import delete_link
 from penult.web.rendering import digest_link, link, path, render, shown, when
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ async def grouping(visit: Visit) -> Response:
         shown(found),
         Trusted(f"<p>Its rows are those of features {digest_link('features', found.feature_set)}.</p>"),
         command(call("groupings.get", {"": found.digest[:12]}), "Use it from Python"),
-        delete_link("grouping", found.digest),
+        delete_link(visit, "grouping", found.digest),
     )
 
 

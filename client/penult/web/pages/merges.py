@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from penult.display.html import Trusted, text
-from penult.web.pages.parts import MOST_LISTED, command, listed, newest
+from penult.web.pages.parts import MOST_LISTED, command, delete_link, listed, newest
 from penult.web.pages.repeating import call
 from penult.web.rendering import digest_link, link, path, shown, when
 
@@ -74,8 +74,9 @@ async def checkpoint(visit: Visit) -> Response:
             ("features", "split", "n"), rows, caption="its features", n_text=2, none="No features were extracted yet."
         ),
         Trusted(f'<section class="card"><h2>What it was made of</h2><ul class="tree">{_branch(tree)}</ul></section>'),
-        *([shown(found.merge)] if found.merge is not None else []),
+        "" if found.merge is None else shown(found.merge),
         command(call("extract", {"": found.digest[:12]}), "Extract its features"),
+        delete_link(visit, "checkpoint", found.digest),
     )
 
 

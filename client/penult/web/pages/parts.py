@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from penult.display.html import Row, Trusted, on_a_page, table, text
+from penult.display.names import one_line
 from penult.web.charts.figure import figure
 from penult.web.charts.model import Chart
 from penult.web.rendering import digest_link, joined, link, path, when
@@ -14,6 +16,8 @@ from penult.web.rendering import digest_link, joined, link, path, when
 if TYPE_CHECKING:
     from penult.results.lists.stored import ResultSummary
     from penult.results.records import FeatureSet, Run
+    from penult.types import StoredKind
+    from penult.web.asking import Visit
 
 MOST_LISTED = 300
 """Things of a list that a page shows, the newest ones."""
@@ -42,9 +46,15 @@ def paragraph(said: str) -> Trusted:
 
 def command(code: str, title: str) -> Trusted:
     """What can be typed to ask for the same again."""
-    from html import escape
-
     return Trusted(f'<section class="card"><h2>{text(title, 200)}</h2><pre tabindex="0">{escape(code)}</pre></section>')
+
+
+def delete_link(visit: Visit, kind: StoredKind, id: str, said: str = "") -> Trusted:
+    """To the page that says what a deletion would do; nothing for who may not delete."""
+    if not visit.session.may_run:
+        return Trusted("")
+    to = path("delete", kind, id)
+    return link(to, said) if said else Trusted(f"<p>{link(to, f'Delete this {kind} ...')}</p>")
 
 
 def runs_table(runs: Iterable[Run], *, caption: str) -> Trusted:
@@ -107,8 +117,8 @@ def summaries_table(found: Iterable[ResultSummary], *, caption: str, none: str) 
 
 def feature_name(one: FeatureSet) -> str:
     """What a feature set is called in a list to choose from."""
-    origin = f"{one.dataset}/{one.split}" if one.dataset else "uploaded"
-    named = f" {one.name}" if one.name else ""
+    origin = one_line(f"{one.dataset}/{one.split}", 60) if one.dataset else "uploaded"
+    named = f" {one_line(one.name, 60)}" if one.name else ""
     return f"{origin}{named} ({one.digest[:8]}, {one.n_examples} x {one.n_features})"
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -13,6 +15,7 @@ from penult.web.charts.of_runs import gap_chart, history_charts
 from penult.web.pages.parts import (
     MOST_LISTED,
     command,
+    delete_link,
     figures,
     listed,
     newest,
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 
 MOST_SPECTRA = 40
 """Stored spectra of a run that its page reads."""
+MOST_CHECKPOINTS = 20
+"""Checkpoints of a run, the last ones, whose features are looked for."""
+MOST_NEWEST = 1000
+"""Answers that are asked for at once."""
 
 
 async def runs(visit: Visit) -> Response:
@@ -46,12 +53,12 @@ async def runs(visit: Visit) -> Response:
 async def run(visit: Visit) -> Response:
     """One run: accuracies over epochs, checkpoints, what is stored about its features."""
     found = await visit.ask(lambda: visit.client.runs.get(visit.field("id")))
-    about, manifest = await visit.ask_all(lambda: About(visit.client, found), lambda: visit.client.runs.manifest(found))
-    spectra = [
-        (epoch, answer)
-        for epoch, digest in about.spectra()[:MOST_SPECTRA]
-        if isinstance(answer := await visit.answer(digest), Spectra)
-    ]
+    about, manifest = await visit.ask_all(
+        lambda: About(visit.client, found, newest_answers(visit.client)), lambda: visit.client.runs.manifest(found)
+    )
+    chosen = about.spectra()[:MOST_SPECTRA]
+    answers = await asyncio.gather(*(visit.answer(digest) for _, digest in chosen))
+    spectra = [(epoch, one) for (epoch, _), one in zip(chosen, answers, strict=True) if isinstance(one, Spectra)]
     return visit.page(
         found.name or f"Run {found.id[:12]}",
         *run_parts(found, spectra),
@@ -63,7 +70,7 @@ async def run(visit: Visit) -> Response:
         ),
         command(call("finetune", found.spec.arguments()), "Ask for it again"),
         shown(manifest),
-        delete_link("run", found.id),
+        delete_link(visit, "run", found.id),
     )
 
 
@@ -79,17 +86,18 @@ def run_parts(run: Run, spectra: list[tuple[float, Spectra]], *, has_numbers: bo
     ]
 
 
-def delete_link(kind: str, id: str) -> Trusted:
-    """To the page that says what a deletion would do."""
-    return Trusted(f"<p>{link(path('delete', kind, id), f'Delete this {kind} ...')}</p>")
+def newest_answers(client: Client) -> Sequence[ResultSummary]:
+    """The newest stored answers, among which those about a run are looked for first. Blocks."""
+    return client.results.list(limit=MOST_NEWEST)
 
 
 class About:
-    """What is stored about the features of a run's checkpoints. Blocks."""
+    """What is stored about the features of a run's checkpoints."""
 
-    def __init__(self, client: Client, run: Run) -> None:
+    def __init__(self, client: Client, run: Run, newest: Sequence[ResultSummary]) -> None:
+        """Blocks. `newest`: of `newest_answers`."""
         self.sets: dict[str, list[FeatureSet]] = {
-            one.digest: client.features.list(checkpoint=one, limit=100) for one in run.checkpoints[-20:]
+            one.digest: client.features.list(checkpoint=one, limit=100) for one in run.checkpoints[-MOST_CHECKPOINTS:]
         }
         self._epochs = {
             features.digest: checkpoint.epoch
@@ -97,15 +105,17 @@ class About:
             for features in self.sets.get(checkpoint.digest, ())
         }
         self._splits = {features.digest: features.split for sets in self.sets.values() for features in sets}
-        everything = client.results.list(limit=1000)
-        self.answers: list[ResultSummary] = [one for one in everything if set(one.feature_sets) & set(self._epochs)]
+        if len(newest) >= MOST_NEWEST:  # there may be older ones, which are asked for set by set
+            found = [answer for digest in self._epochs for answer in client.results.list(feature_set=digest)]
+            newest = list({one.digest: one for one in found}.values())
+        self.answers = [one for one in newest if set(one.feature_sets) & set(self._epochs)]
 
     def spectra(self) -> list[tuple[float, str]]:
         """Epoch and digest of stored spectra by group: of one split, the one with most of them."""
         by_split: dict[str, list[tuple[float, str]]] = {}
         for one in self.answers:
             if one.kind == "spectra" and one.title.startswith("by group"):
-                of = one.feature_sets[0]
+                of = next(digest for digest in one.feature_sets if digest in self._epochs)
                 by_split.setdefault(self._splits[of], []).append((self._epochs[of], one.digest))
         return max(by_split.values(), key=len, default=list[tuple[float, str]]())
 
@@ -126,6 +136,6 @@ def _checkpoints(run: Run, about: About) -> Trusted:
     return listed(header, rows, caption="checkpoints", n_text=4, none="")
 
 
-def _set_links(sets: Any) -> list[str]:
+def _set_links(sets: Sequence[FeatureSet]) -> list[str]:
     links = [link(path("features", one.digest), one.split or one.digest[:8]) for one in sets]
     return [f"{', ' if place else ''}{one}" for place, one in enumerate(links)]

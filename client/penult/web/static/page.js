@@ -2,12 +2,14 @@
 (() => {
   "use strict";
 
-  // A cell as what it is sorted by: a time, a number, or its text.
+  // A cell as what it is sorted by: a time, a quantity, how much is done, a number with what is said of it, or its text.
   const key = (cell) => {
     const time = cell.querySelector("time");
     if (time) return Date.parse(time.dateTime);
+    const measured = cell.querySelector("data, progress");
+    if (measured) return Number(measured.value);
     const text = cell.textContent.trim().replace(/,(?=\d{3})/g, "");
-    const number = /^[▼▲\s]*(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)/i.exec(text);
+    const number = /^[▼▲\s]*(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)(?![\w.-])/i.exec(text);
     return number ? Number(number[1]) : text.toLowerCase();
   };
 
@@ -142,16 +144,44 @@
     root.querySelectorAll("figure.chart").forEach(draw);
   };
 
+  // What a visitor has opened, scrolled to or stands on within a part of the page stays when the part is renewed.
+  const standing = new WeakMap();
+  const STANDS = { open: "details", scrolled: ".scroll, pre", focused: "th button, summary" };
+  const remember = (part) => {
+    const all = (what) => [...part.querySelectorAll(STANDS[what])];
+    standing.set(part, {
+      open: all("open").map((one) => one.open),
+      scrolled: all("scrolled").map((one) => [one.scrollLeft, one.scrollTop]),
+      focused: all("focused").indexOf(document.activeElement),
+    });
+  };
+  const restore = (part) => {
+    const was = standing.get(part);
+    if (!was) return;
+    part.querySelectorAll(STANDS.open).forEach((one, place) => { if (was.open[place]) one.open = true; });
+    part.querySelectorAll(STANDS.scrolled).forEach((one, place) => {
+      if (was.scrolled[place]) [one.scrollLeft, one.scrollTop] = was.scrolled[place];
+    });
+    if (was.focused >= 0) part.querySelectorAll(STANDS.focused)[was.focused]?.focus({ preventScroll: true });
+  };
+
   const away = (said) => {
     const line = document.getElementById("away");
     if (line && line.textContent !== said) line.textContent = said;
   };
   const LOST = "The server does not answer now; this page goes on by itself when it does.";
 
-  // A job's events. The browser connects again by itself, with the number of the last event it has had.
+  // A job's events. The browser connects again by itself, with the number of the last event it has had. A page that is
+  // not seen follows nothing: browsers have six connections for a host, which six hidden pages would keep.
+  let source = null;
   const follow = (job) => {
-    const source = new EventSource(job.dataset.events);
-    const said = (name, tell) => source.addEventListener(name, (event) => { away(""); tell(JSON.parse(event.data)); });
+    if (source || document.hidden) return;
+    source = new EventSource(job.dataset.events);
+    const said = (name, tell) => source.addEventListener(name, (event) => {
+      away("");
+      if (event.lastEventId) job.dataset.events = job.dataset.events.replace(/\?.*$/, `?after=${event.lastEventId}`);
+      tell(JSON.parse(event.data));
+    });
     said("progress", (now) => {
       const done = document.getElementById("done");
       const stage = document.getElementById("stage");
@@ -160,20 +190,32 @@
     });
     said("state", (now) => { document.getElementById("state").textContent = now.state; });
     said("metrics", () => { window.htmx?.trigger("#curve", "metrics"); });
-    said("ended", () => { source.close(); location.reload(); });
+    said("ended", () => { rest(); setTimeout(() => location.reload(), 300); });
     source.addEventListener("away", () => { away(LOST); });
     source.addEventListener("error", () => {
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => follow(job), 2000);
-      if (!job.dataset.leaving) setTimeout(() => { if (source.readyState !== EventSource.OPEN) away(LOST); }, 3000);
+      if (source?.readyState === EventSource.CLOSED) { rest(); setTimeout(() => follow(job), 2000); }
+      setTimeout(() => { if (!resting && source?.readyState !== EventSource.OPEN) away(LOST); }, 3000);
     });
-    addEventListener("pagehide", () => { job.dataset.leaving = "yes"; source.close(); });
+    resting = false;
+  };
+  let resting = true;
+  const rest = () => { source?.close(); source = null; };
+  const live = (job) => {
+    follow(job);
+    document.addEventListener("visibilitychange", () => {
+      if (document.hidden) { resting = true; rest(); } else follow(job);
+    });
+    addEventListener("pagehide", () => { resting = true; rest(); });
+    addEventListener("pageshow", () => follow(job));
   };
 
   addEventListener("DOMContentLoaded", () => {
     enhance(document);
     const job = document.querySelector("[data-events]");
-    if (job) follow(job);
-    document.body.addEventListener("htmx:afterSwap", (event) => enhance(event.target));
+    if (job) live(job);
+    document.body.addEventListener("htmx:beforeRequest", (event) => { if (document.hidden) event.preventDefault(); });
+    document.body.addEventListener("htmx:beforeSwap", (event) => remember(event.detail.target));
+    document.body.addEventListener("htmx:afterSwap", (event) => { enhance(event.target); restore(event.target); });
     document.body.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) away(""); });
     for (const name of ["htmx:responseError", "htmx:sendError", "htmx:timeout"]) {
       document.body.addEventListener(name, (event) => {

@@ -8,6 +8,7 @@ from penult_proto import PROTOCOL
 from penult_proto.limits import CHUNK_BYTES, MESSAGE_BYTES
 from penult_proto.v1 import info_pb2, info_pb2_grpc
 from penult_server.backbones.catalog import packaged_backbones
+from penult_server.front.caller import CALLER
 from penult_server.front.guard import Context
 from penult_server.front.lifetime import Lifetime
 from penult_server.front.registry_thread import Registry
@@ -38,6 +39,7 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
         backbones = [
             info_pb2.Backbone(name=one.name, library=one.library, weights=one.weights) for one in packaged_backbones()
         ]
+        caller = CALLER.get()
         return info_pb2.Info(
             version=self._version,
             protocol=PROTOCOL,
@@ -53,6 +55,8 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
             n_results=counts["result"],
             n_groupings=counts["grouping"],
             root=str(self._settings.root),
+            user=caller.user,
+            role=caller.role.value,
             compute_workers=[
                 info_pb2.ComputeWorker(device=one.device, is_up=one.is_up) for one in self._compute.workers
             ],

@@ -56,7 +56,7 @@ class StorageServicer(storage_pb2_grpc.StorageServiceServicer):
 
     async def GetUsage(self, request: pb.GetUsageRequest, context: Context) -> pb.Usage:
         facts = await self._registry.run(self._registry.usage_facts)
-        return await asyncio.to_thread(add_up, self._root, facts)
+        return await asyncio.to_thread(add_up, self._root, facts, with_things=request.things)
 
     def _execute(self, sort: Sort, request: pb.DeleteRequest, sizes: Bytes, caller: Caller) -> tuple[Plan, list[Path]]:
         """Plan once more and carry it out: on the registry's thread, so that nothing comes between."""

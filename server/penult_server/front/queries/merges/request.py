@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from penult_kernels.weight_space.blocks import blocks_of
 from penult_proto.enums import name_of
 from penult_proto.errors import ErrorKind
 from penult_proto.merge_methods import SELECT_METRICS, MergeMethod
@@ -24,7 +23,7 @@ from penult_server.front.queries.merges.statistics import (
     complete_statistics,
 )
 from penult_server.front.registry_thread import Registry
-from penult_server.merging.tensors import Scope, has_batch_norm, head_of, merged_tensors
+from penult_server.merging.tensors import Scope, all_blocks, has_batch_norm, head_of, merged_tensors
 from penult_server.notes import Note, notes_to_proto
 from penult_server.registry.catalog import Catalog
 from penult_server.stores.runs import read_run_manifest
@@ -169,7 +168,7 @@ def _facts(root: Path, found: _Found, spec: merges_pb2.MergeSpec) -> list[Facts]
 def _scope(spec: merges_pb2.MergeSpec, first: Facts) -> Scope:
     """In place: the scope. Raises ServiceError (INVALID_ARGUMENT) for blocks that do not exist, listing all."""
     spec.scope = spec.scope or merges_pb2.MERGE_SCOPE_BODY
-    known = list(blocks_of(sorted(first.header.tensors)))
+    known = list(all_blocks(first.header, first.manifest))
     for name in spec.blocks:
         if name not in known:
             raise unknown(ErrorKind.INVALID_ARGUMENT, f"block of {first.manifest.backbone!r} called", name, known)

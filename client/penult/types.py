@@ -49,6 +49,7 @@ MergeMethodName = Literal[
     "fisher",
     "regmean",
 ]
+MergeHeads = Literal["first", "merged", "refit"]
 MergeScope = Literal["body", "full", "head", "blocks"]
 MissingGroups = Literal["refuse", "skip"]
 NeighbourMethod = Literal["exact", "ivf", "hnsw", "pq"]

@@ -59,6 +59,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "Client.merge.bn_stream": ("natural", "class", "group", "absent"),
     "Client.merge.checkpoints": ("checkpoints", "runs"),
     "Client.merge.density": ("half", "absent"),
+    "Client.merge.heads": ("first", "merged", "absent"),
     "Client.merge.k": ("two", "absent"),
     "Client.merge.method": get_args(MergeMethodName),
     "Client.merge.row_stream": ("natural", "class", "group", "absent"),

@@ -66,6 +66,60 @@ def test_a_merge_is_a_checkpoint_like_every_other(world, tmp_path):
     assert [one.digest for one in client.checkpoints.list(tag="pilot")] == [soup.digest]
 
 
+NEW = {"preset": "dfr_l2", "on": "val"}
+THEN = {"extract": ["val", "test"], "refit": {"preset": "erm", "l2": 0.1}}
+
+
+def test_a_new_head_is_the_one_that_is_fitted_by_hand(world):
+    """Digest by digest: what is merged, its features, the refit, and the network with its head."""
+    client, asked = world.client, {"heads": NEW, "bn": "average", "then": THEN, "name": "headed", "tags": ["a"]}
+    found = world.merged(world.last, scope="full", **asked)
+    body = world.merged(world.last, scope="body", bn="average").checkpoint
+    assert found.merged.digest == body.digest != found.checkpoint.digest
+    sets = client.extract(body, splits=["val"]).wait()
+    refit = client.refit(sets["val"], preset="dfr_l2")
+    assert found.head_refit.digest == refit.digest
+    started = client.finetune(dataset="shapes", start=refit, epochs=0).wait()
+    assert started.checkpoints[0].digest == found.checkpoint.digest
+    assert client.checkpoints.get("headed").digest == found.checkpoint.digest
+    assert not client.checkpoints.get(body.digest).name
+    # Its features are those of the body, and so is what is fitted on them; its logits are those of the new head.
+    theirs = client.extract(body, splits=["test"]).wait()["test"]
+    assert client.evaluate(refit, theirs).group_accuracy == pytest.approx(
+        client.evaluate(found.checkpoint, found.features["test"]).group_accuracy
+    )
+    by_hand = client.refit(sets["val"], preset="erm", l2=0.1)
+    np.testing.assert_array_equal(found.refit.head.weight, by_hand.head.weight)
+    assert "start " in repr(client.lineage(found))
+    assert repr(client.lineage(found)).count("parent ") == 3
+
+
+@pytest.mark.parametrize("heads", ["first", "merged"])
+def test_what_comes_next_is_of_the_checkpoint_whatever_its_head(world, heads):
+    found = world.merged(world.last, heads=heads, bn="average", then=THEN)
+    scope = "full" if heads == "merged" else "body"
+    assert found.checkpoint.digest == world.merged(world.last, scope=scope, bn="average").checkpoint.digest
+    assert (found.merged, found.head_refit) == (None, None)
+    sets = world.client.extract(found.checkpoint, splits=["val", "test"]).wait()
+    assert found.features["val"].digest == sets["val"].digest
+    asked = THEN["refit"] | {"evaluate": {"test": sets["test"]}}
+    assert found.refit.digest == world.client.refit(sets["val"], **asked).digest
+    if heads == "first":
+        same = world.merged(world.last, heads="first", scope="full", bn="average")
+        assert same.checkpoint.digest == found.checkpoint.digest
+
+
+def test_heads_that_contradict_the_scope_are_refused(world):
+    for heads in ("first", "merged", "refit", NEW):
+        assert "merges heads and nothing else" in refusal(world, world.last, heads=heads, scope="head")
+    for heads in ("first", "merged"):
+        blocks = {"scope": "blocks", "blocks": ["conv1.0"]}
+        assert "blocks say whether the head" in refusal(world, world.last, heads=heads, **blocks)
+    assert "take scope='full'" in refusal(world, world.last, heads="merged", scope="body")
+    assert "'first', 'merged', 'refit'" in refusal(world, world.last, heads="mean")
+    assert "on" in refusal(world, world.last, heads={"on": 3})
+
+
 def test_the_same_merge_is_the_same_job_in_whatever_order(world):
     first, *others = world.last
     one = world.client.merge([first, *others], bn="average")

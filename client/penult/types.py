@@ -33,6 +33,7 @@ Intercept = Literal["free", "penalized", "none"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "cancelling"]
 Layout = Literal["table", "waterbirds", "celeba", "civilcomments", "multinli", "imagefolder", "huggingface"]
 Link = Literal["softmax", "ovr", "hinge"]
+MergeHeads = Literal["first", "merged", "refit"]
 MergeMethodName = Literal[
     "uniform",
     "greedy",
@@ -49,7 +50,6 @@ MergeMethodName = Literal[
     "fisher",
     "regmean",
 ]
-MergeHeads = Literal["first", "merged", "refit"]
 MergeScope = Literal["body", "full", "head", "blocks"]
 MissingGroups = Literal["refuse", "skip"]
 NeighbourMethod = Literal["exact", "ivf", "hnsw", "pq"]

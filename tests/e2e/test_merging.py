@@ -300,6 +300,55 @@ def test_blocks_are_moved_one_after_the_other(world):
     assert found.plot().axes[0].get_xlabel() == "t of the block"
 
 
+def test_networks_are_compared_by_block_and_group(world):
+    """Gains against the logits of the sets, and the parts against the whole."""
+    client, last = world.client, sorted(world.last[:2], key=lambda one: one.digest)
+    soup = world.merged(last, bn="average").checkpoint
+    sets = [client.extract(one, splits=["test"]).wait()["test"] for one in (soup, *last)]
+    found = client.merge_report(last[::-1], features=sets, scope="full").wait()
+    assert found.networks.parents == tuple(one.digest for one in last)
+    assert found.networks.base == world.start.checkpoints[0].digest
+    assert found.total.n_entries == sum(one.n_entries for one in found.blocks)
+    np.testing.assert_allclose(found.total.norms, np.sqrt(sum(one.norms**2 for one in found.blocks)))
+    assert {"conv1.0", "fc"} <= {one.block for one in found.blocks}
+    assert all(-1 <= one.mean_cosine <= 1 for one in found.blocks)
+    assert found.block("fc").variance_factor >= 1 - 1e-9
+    logits = [client.features.read(one).logits for one in (*sets[1:], sets[0])]
+    y = client.features.read(sets[0]).y
+    right = [one.argmax(axis=1) == y for one in logits]
+    everything = {one.of: one for one in found.gains if one.group == -1}
+    assert everything["merged"].gained == int((~right[0] & ~right[1] & right[2]).sum())
+    assert everything["merged"].lost == int((right[0] & right[1] & ~right[2]).sum())
+    by_group = [one for one in found.gains if one.of == "merged" and one.group >= 0]
+    assert sum(one.gained - one.lost for one in by_group) == everything["merged"].gained - everything["merged"].lost
+    own = client.evaluate(last[0], sets[1])
+    np.testing.assert_array_equal(found.metrics[0].group_accuracy, own.group_accuracy)
+    assert found.merged.average_accuracy == pytest.approx(right[2].mean())
+    assert len(found.to_frame()) == (len(found.blocks) + 1) * 2
+    assert "all blocks" in found._repr_html_()
+    assert len(found.plot().axes) == 3
+    assert "2 networks" in repr(found)
+
+
+def test_networks_that_cannot_be_compared_are_refused(world):
+    client, last = world.client, world.last[:2]
+
+    def refused(checkpoints=last, kind="invalid_argument", **asked) -> str:
+        with pytest.raises((InvalidRequest, NotFound)) as caught:
+            client.merge_report(checkpoints, **asked)
+        assert caught.value.kind == kind, caught.value
+        return str(caught.value)
+
+    sets = [client.extract(one, splits=["val", "test"]).wait() for one in last]
+    assert "a set of every network" in refused(features=[sets[0]["val"]])
+    assert "sets of the same rows" in refused(features=[sets[0]["val"], sets[1]["test"]])
+    assert "one set of each network" in refused(features=[sets[0]["val"], sets[0]["val"]])
+    mine = client.features.upload(np.eye(4, dtype=np.float32), [0, 1, 0, 1])
+    assert "was uploaded" in refused(features=[mine])
+    assert "none that is stored" in refused([last[0], world.stranger], "incompatible_checkpoints")
+    assert "at least 2 checkpoints" in refused(last[:1])
+
+
 def test_lines_that_cannot_be_measured_are_refused(world):
     first, second = world.last[:2]
 

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from penult.results.merging.head_soup import HeadSoup
     from penult.results.merging.merge import Lineage
     from penult.results.merging.merge import Merge
+    from penult.results.merging.report import MergeReport
     from penult.results.metrics import Metrics
     from penult.results.neighbourhood.duplicates import Duplicates
     from penult.results.neighbourhood.duplicates import Leaks
@@ -346,6 +347,13 @@ class Client(Twin[SyncClient]):
         As `Client.merge_methods` of the synchronous client.
         """
         return self.sync.merge_methods()
+
+    async def merge_report(self, checkpoints: Sequence[Checkpoint | Run | str], *, features: Sequence[FeatureSetLike] | None=None, base: Checkpoint | str | None=None, scope: MergeScope | None=None, blocks: Sequence[str] | None=None, allow_datasets: bool=False, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=60.0) -> Job[MergeReport]:
+        """Compare networks by what they have learned since their start; ``.wait()`` gives the `MergeReport`.
+
+        As `Client.merge_report` of the synchronous client.
+        """
+        return await awaited(self.sync.merge_report, checkpoints, features=features, base=base, scope=scope, blocks=blocks, allow_datasets=allow_datasets, tags=tags, note=note, timeout=timeout)  # pyright: ignore
 
     async def neighbour_rates(self, features: SourceLike, *, among: FeatureSetLike | None=None, k: int=20, metric: NeighbourMetric='cosine', by: ByLike='group', split: str | None=None, across_checkpoints: bool=False, timeout: float=600.0, progress: bool | None=None) -> NeighbourRates:
         """What a feature space is organised by: the share of neighbours of the same class, attributes and group.

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple, cast, get_args
 from penult.arguments import coerce
 from penult.errors import invalid, shown
 from penult.types import MergeHeads, MergeScope
+from penult_proto.merge_methods import HEADS
 
 USUAL = "val"
 """The split that is fitted on, where no other is named."""
 PRESET = "dfr"
-RULES = ("first", "merged", "refit")
 
 
 class Heads(NamedTuple):
@@ -34,7 +34,7 @@ def heads_of(heads: MergeHeads | Mapping[str, Any] | None, scope: MergeScope | N
     if isinstance(heads, Mapping):
         given, rule = cast("Mapping[str, Any]", heads), "refit"
     else:
-        coerce.check_choice("heads", heads, RULES)
+        coerce.check_choice("heads", heads, HEADS)
         rule = heads
     if scope == "head":
         raise invalid(

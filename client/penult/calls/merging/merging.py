@@ -14,7 +14,7 @@ from penult.calls import jobs
 from penult.calls.catalog.heads import looked_up
 from penult.calls.checkpoints import Checkpoints
 from penult.calls.finetuning import Finetuning
-from penult.calls.job import Job, curve_result, merge_result
+from penult.calls.job import Job, curve_result, merge_result, report_result
 from penult.calls.merging.following import Following, MergeJob, NewHead, Verbs, check_leak, then_of
 from penult.calls.merging.heads import USUAL, heads_of
 from penult.calls.merging.lineage import lineage_of
@@ -37,12 +37,13 @@ from penult.wire.merging.encode import (
     merge_select,
     row_rule,
 )
-from penult.wire.references import AnyHeadLike, FeatureSetLike, dataset_name
+from penult.wire.references import AnyHeadLike, FeatureSetLike, dataset_name, feature_set_name
 from penult_proto.merge_methods import METHODS
 from penult_proto.v1 import jobs_pb2, merges_pb2
 
 if TYPE_CHECKING:
     from penult.results.merging.head_soup import HeadSoup
+    from penult.results.merging.report import MergeReport
 
 
 class Merging(Finetuning, Refitting):
@@ -265,6 +266,59 @@ class Merging(Finetuning, Refitting):
             check_choice("blocks", blocks, ("each",))
         card, request = encode.card(None, tags, note), jobs_pb2.JobSpec(merge_curve=spec)
         return jobs.create(self.connection, request, curve_result, card=card, timeout=timeout)
+
+    def merge_report(
+        self,
+        checkpoints: Sequence[Checkpoint | Run | str],
+        *,
+        features: Sequence[FeatureSetLike] | None = None,
+        base: Checkpoint | str | None = None,
+        scope: MergeScope | None = None,
+        blocks: Sequence[str] | None = None,
+        allow_datasets: bool = False,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
+        timeout: float = 60.0,
+    ) -> Job[MergeReport]:
+        """Compare networks by what they have learned since their start; ``.wait()`` gives the `MergeReport`.
+
+            report = client.merge_report([a, b, c]).wait()
+            print(report, report.block("blocks.6").cosines)
+            vals = [client.extract(one, splits=["val"]).wait()["val"] for one in (a, b, c, soup)]
+            client.merge_report([a, b, c], features=vals).wait().plot()
+
+        Weights and stored logits alone are read: no network runs. For each block: how far each network went, the
+        cosines between their task vectors, and how much spread their mean loses. With feature sets, by group: rows that
+        all networks get wrong and their ensemble, or the merged network, gets right, and the other way round.
+
+        Parameters
+        ----------
+        checkpoints : as of `merge`, at least two.
+        features : feature sets of the same rows, one of each checkpoint, in any order, and at most one more, of a
+            network that was made of them.
+        base : the common start; found from the runs when left out.
+        scope, blocks, allow_datasets : as of `merge`.
+        tags, note : of the job.
+        timeout : seconds for starting the job.
+
+        Raises
+        ------
+        As `merge`; `NotFound` of kind ``unknown_feature_set``.
+        """
+        networks = build(
+            merges_pb2.MergeSpec,
+            parents=merge_parents(checkpoints, None),
+            base="" if base is None else ingredient(base, "base"),
+            scope=merges_pb2.MERGE_SCOPE_UNSPECIFIED
+            if scope is None
+            else choice_of("scope", scope, merges_pb2.MergeScope),
+            blocks=block_names(blocks),
+            allow_datasets=flag("allow_datasets", allow_datasets),
+        )
+        sets = [] if features is None else listed("features", features, "[set_a, set_b]")
+        spec = merges_pb2.MergeReportSpec(networks=networks, feature_sets=[feature_set_name(one) for one in sets])
+        card, request = encode.card(None, tags, note), jobs_pb2.JobSpec(merge_report=spec)
+        return jobs.create(self.connection, request, report_result, card=card, timeout=timeout)
 
     def soup_heads(
         self,

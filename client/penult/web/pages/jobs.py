@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from penult.calls.job import Job
     from penult.web.asking import Visit
 
-KINDS = ("finetune", "extract", "register_dataset", "import_checkpoint", "merge", "merge_curve")
+KINDS = ("finetune", "extract", "register_dataset", "import_checkpoint", "merge", "merge_curve", "merge_report")
 MOST_JOBS = 500
 LOG_BYTES = 6000
 """Bytes of a log's end that are shown."""

@@ -44,9 +44,16 @@ class _Found:
 
 
 async def complete_merge(
-    spec: merges_pb2.MergeSpec, registry: Registry, root: Path, find_dataset: FindDataset, usual: str = ""
+    spec: merges_pb2.MergeSpec,
+    registry: Registry,
+    root: Path,
+    find_dataset: FindDataset,
+    usual: str = "",
+    *,
+    is_made: bool = True,
 ) -> None:
-    """In place; `usual`: the dataset of running statistics where none is named, before the parents' own.
+    """In place; `usual`: the dataset of running statistics where none is named, before the parents' own; `is_made`:
+    whether a network is made, which has running statistics.
 
     Raises ServiceError: INVALID_ARGUMENT, UNKNOWN_METHOD, UNKNOWN_CHECKPOINT, UNKNOWN_DATASET,
     INCOMPATIBLE_CHECKPOINTS, STORE_CORRUPT.
@@ -66,7 +73,7 @@ async def complete_merge(
     if base and base not in {one.manifest.digest for one in facts}:
         check_bodies(first, await asyncio.to_thread(facts_of, root, base), allow_datasets=True)
     changes_body = bool(merged - head_of(first.manifest))
-    has_statistics = changes_body and has_batch_norm(first.header)
+    has_statistics = is_made and changes_body and has_batch_norm(first.header)
     reads = method.selects or method.reads_rows
     measures = complete_statistics(spec, has_batch_norm=has_statistics, selects=reads)
     _check_number(found, method, base, measures=measures)

@@ -107,6 +107,9 @@ if TYPE_CHECKING:
     from penult.results.merging.head_soup import HeadStep as HeadStep
     from penult.results.merging.merge import Lineage as Lineage
     from penult.results.merging.merge import Merge as Merge
+    from penult.results.merging.report import MergeGain as MergeGain
+    from penult.results.merging.report import MergeReport as MergeReport
+    from penult.results.merging.report import TaskVectorBlock as TaskVectorBlock
     from penult.results.metrics import EpochMetrics as EpochMetrics
     from penult.results.metrics import Metrics as Metrics
     from penult.results.neighbourhood.duplicates import Duplicates as Duplicates
@@ -164,6 +167,7 @@ _NAMES = {
     "results.merging.merge": "Lineage Merge",
     "results.merging.head_soup": "HeadSoup HeadStep",
     "results.merging.curve": "MergeBarrier MergeCurve",
+    "results.merging.report": "MergeGain MergeReport TaskVectorBlock",
     "results.merge_origin": "MergeOrigin MergeStep",
     "results.metrics": "EpochMetrics Metrics",
     "results.spectra": "Imbalance Spectra",

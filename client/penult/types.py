@@ -33,6 +33,7 @@ Intercept = Literal["free", "penalized", "none"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "cancelling"]
 Layout = Literal["table", "waterbirds", "celeba", "civilcomments", "multinli", "imagefolder", "huggingface"]
 Link = Literal["softmax", "ovr", "hinge"]
+MergeHeads = Literal["first", "merged", "refit"]
 MergeMethodName = Literal[
     "uniform",
     "greedy",

@@ -61,6 +61,9 @@ MOST_PARENTS = 256
 SELECT_METRICS = ("worst_group", "average", "mean_group", "worst_class", "loss")
 """What a choice among networks goes by; of the loss the lowest."""
 
+HEADS = ("first", "merged", "refit")
+"""Which head a merged network gets: that of the first, the heads merged, or one that is fitted on its features."""
+
 METHODS: dict[str, MergeMethod] = {}
 """Methods by name."""
 

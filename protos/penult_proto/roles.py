@@ -115,6 +115,7 @@ JOB_ROLES: dict[str, Role] = {
     "import_checkpoint": Role.ADMIN,
     "merge": Role.RUNNER,
     "merge_curve": Role.RUNNER,
+    "merge_report": Role.RUNNER,
 }
 """The least role that may ask for a job, by the kind of its spec."""
 

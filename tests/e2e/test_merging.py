@@ -66,6 +66,60 @@ def test_a_merge_is_a_checkpoint_like_every_other(world, tmp_path):
     assert [one.digest for one in client.checkpoints.list(tag="pilot")] == [soup.digest]
 
 
+NEW = {"preset": "dfr_l2", "on": "val"}
+THEN = {"extract": ["val", "test"], "refit": {"preset": "erm", "l2": 0.1}}
+
+
+def test_a_new_head_is_the_one_that_is_fitted_by_hand(world):
+    """Digest by digest: what is merged, its features, the refit, and the network with its head."""
+    client, asked = world.client, {"heads": NEW, "bn": "average", "then": THEN, "name": "headed", "tags": ["a"]}
+    found = world.merged(world.last, scope="full", **asked)
+    body = world.merged(world.last, scope="body", bn="average").checkpoint
+    assert found.merged.digest == body.digest != found.checkpoint.digest
+    sets = client.extract(body, splits=["val"]).wait()
+    refit = client.refit(sets["val"], preset="dfr_l2")
+    assert found.head_refit.digest == refit.digest
+    started = client.finetune(dataset="shapes", start=refit, epochs=0).wait()
+    assert started.checkpoints[0].digest == found.checkpoint.digest
+    assert client.checkpoints.get("headed").digest == found.checkpoint.digest
+    assert not client.checkpoints.get(body.digest).name
+    # Its features are those of the body, and so is what is fitted on them; its logits are those of the new head.
+    theirs = client.extract(body, splits=["test"]).wait()["test"]
+    assert client.evaluate(refit, theirs).group_accuracy == pytest.approx(
+        client.evaluate(found.checkpoint, found.features["test"]).group_accuracy
+    )
+    by_hand = client.refit(sets["val"], preset="erm", l2=0.1)
+    np.testing.assert_array_equal(found.refit.head.weight, by_hand.head.weight)
+    assert "start " in repr(client.lineage(found))
+    assert repr(client.lineage(found)).count("parent ") == 3
+
+
+@pytest.mark.parametrize("heads", ["first", "merged"])
+def test_what_comes_next_is_of_the_checkpoint_whatever_its_head(world, heads):
+    found = world.merged(world.last, heads=heads, bn="average", then=THEN)
+    scope = "full" if heads == "merged" else "body"
+    assert found.checkpoint.digest == world.merged(world.last, scope=scope, bn="average").checkpoint.digest
+    assert (found.merged, found.head_refit) == (None, None)
+    sets = world.client.extract(found.checkpoint, splits=["val", "test"]).wait()
+    assert found.features["val"].digest == sets["val"].digest
+    asked = THEN["refit"] | {"evaluate": {"test": sets["test"]}}
+    assert found.refit.digest == world.client.refit(sets["val"], **asked).digest
+    if heads == "first":
+        same = world.merged(world.last, heads="first", scope="full", bn="average")
+        assert same.checkpoint.digest == found.checkpoint.digest
+
+
+def test_heads_that_contradict_the_scope_are_refused(world):
+    for heads in ("first", "merged", "refit", NEW):
+        assert "merges heads and nothing else" in refusal(world, world.last, heads=heads, scope="head")
+    for heads in ("first", "merged"):
+        blocks = {"scope": "blocks", "blocks": ["conv1.0"]}
+        assert "blocks say whether the head" in refusal(world, world.last, heads=heads, **blocks)
+    assert "take scope='full'" in refusal(world, world.last, heads="merged", scope="body")
+    assert "'first', 'merged', 'refit'" in refusal(world, world.last, heads="mean")
+    assert "on" in refusal(world, world.last, heads={"on": 3})
+
+
 def test_the_same_merge_is_the_same_job_in_whatever_order(world):
     first, *others = world.last
     one = world.client.merge([first, *others], bn="average")
@@ -244,6 +298,55 @@ def test_blocks_are_moved_one_after_the_other(world):
     assert any(found.metrics(block=one)[-1].loss != found.metrics(block=one)[0].loss for one in found.blocks)
     assert set(found.stragglers()) <= set(found.blocks)
     assert found.plot().axes[0].get_xlabel() == "t of the block"
+
+
+def test_networks_are_compared_by_block_and_group(world):
+    """Gains against the logits of the sets, and the parts against the whole."""
+    client, last = world.client, sorted(world.last[:2], key=lambda one: one.digest)
+    soup = world.merged(last, bn="average").checkpoint
+    sets = [client.extract(one, splits=["test"]).wait()["test"] for one in (soup, *last)]
+    found = client.merge_report(last[::-1], features=sets, scope="full").wait()
+    assert found.networks.parents == tuple(one.digest for one in last)
+    assert found.networks.base == world.start.checkpoints[0].digest
+    assert found.total.n_entries == sum(one.n_entries for one in found.blocks)
+    np.testing.assert_allclose(found.total.norms, np.sqrt(sum(one.norms**2 for one in found.blocks)))
+    assert {"conv1.0", "fc"} <= {one.block for one in found.blocks}
+    assert all(-1 <= one.mean_cosine <= 1 for one in found.blocks)
+    assert found.block("fc").variance_factor >= 1 - 1e-9
+    logits = [client.features.read(one).logits for one in (*sets[1:], sets[0])]
+    y = client.features.read(sets[0]).y
+    right = [one.argmax(axis=1) == y for one in logits]
+    everything = {one.of: one for one in found.gains if one.group == -1}
+    assert everything["merged"].gained == int((~right[0] & ~right[1] & right[2]).sum())
+    assert everything["merged"].lost == int((right[0] & right[1] & ~right[2]).sum())
+    by_group = [one for one in found.gains if one.of == "merged" and one.group >= 0]
+    assert sum(one.gained - one.lost for one in by_group) == everything["merged"].gained - everything["merged"].lost
+    own = client.evaluate(last[0], sets[1])
+    np.testing.assert_array_equal(found.metrics[0].group_accuracy, own.group_accuracy)
+    assert found.merged.average_accuracy == pytest.approx(right[2].mean())
+    assert len(found.to_frame()) == (len(found.blocks) + 1) * 2
+    assert "all blocks" in found._repr_html_()
+    assert len(found.plot().axes) == 3
+    assert "2 networks" in repr(found)
+
+
+def test_networks_that_cannot_be_compared_are_refused(world):
+    client, last = world.client, world.last[:2]
+
+    def refused(checkpoints=last, kind="invalid_argument", **asked) -> str:
+        with pytest.raises((InvalidRequest, NotFound)) as caught:
+            client.merge_report(checkpoints, **asked)
+        assert caught.value.kind == kind, caught.value
+        return str(caught.value)
+
+    sets = [client.extract(one, splits=["val", "test"]).wait() for one in last]
+    assert "a set of every network" in refused(features=[sets[0]["val"]])
+    assert "sets of the same rows" in refused(features=[sets[0]["val"], sets[1]["test"]])
+    assert "one set of each network" in refused(features=[sets[0]["val"], sets[0]["val"]])
+    mine = client.features.upload(np.eye(4, dtype=np.float32), [0, 1, 0, 1])
+    assert "was uploaded" in refused(features=[mine])
+    assert "none that is stored" in refused([last[0], world.stranger], "incompatible_checkpoints")
+    assert "at least 2 checkpoints" in refused(last[:1])
 
 
 def test_lines_that_cannot_be_measured_are_refused(world):

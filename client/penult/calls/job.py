@@ -32,7 +32,8 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2
 
 if TYPE_CHECKING:
-    pass
+    from penult.results.merging.report import MergeReport
+
 
 T = TypeVar("T")
 
@@ -44,7 +45,7 @@ LAST_LOOK = 1.0
 UNFINISHED = ("queued", "running", "cancelling")
 """States of a job that has not ended."""
 
-JobOutcome: TypeAlias = Run | dict[str, FeatureSet] | Dataset | Checkpoint | Merge | MergeCurve
+JobOutcome: TypeAlias = "Run | dict[str, FeatureSet] | Dataset | Checkpoint | Merge | MergeCurve | MergeReport"
 
 
 class Job(Generic[T]):
@@ -54,7 +55,7 @@ class Job(Generic[T]):
     ----------
     id : identifies the job on its server.
     kind : kind of work, ``"finetune"``, ``"extract"``, ``"register_dataset"``, ``"import_checkpoint"``,
-        ``"merge"`` or ``"merge_curve"``.
+        ``"merge"``, ``"merge_curve"`` or ``"merge_report"``.
     title : what it does, in a line.
     """
 
@@ -365,6 +366,8 @@ def title(spec: jobs_pb2.JobSpec) -> str:
             return f"import {spec.import_checkpoint.name}"
         case "merge":
             return f"merge {len(spec.merge.parents)} checkpoints, {spec.merge.method}"
+        case "merge_report":
+            return f"compare {len(spec.merge_report.networks.parents)} checkpoints"
         case "merge_curve":
             return f"measure the line to {spec.merge_curve.line.parents[-1].checkpoint[:12]}"
         case None:
@@ -396,6 +399,13 @@ def merge_result(result: jobs_pb2.JobResult) -> Merge:
     return Merge(checkpoint=decode.checkpoint(result.checkpoint), origin=merge_origin(result.merge))
 
 
+def report_result(result: jobs_pb2.JobResult) -> "MergeReport":
+    """What a comparison of networks finds."""
+    from penult.wire.merging.reports import merge_report  # not with `import penult`
+
+    return merge_report(result.merge_report)
+
+
 def curve_result(result: jobs_pb2.JobResult) -> MergeCurve:
     """What the measuring of a line makes."""
     return merge_curve(result.merge_curve)
@@ -412,5 +422,7 @@ def any_result(result: jobs_pb2.JobResult) -> JobOutcome:
             return merge_result(result) if result.HasField("merge") else checkpoint_result(result)
         case "merge_curve":
             return curve_result(result)
+        case "merge_report":
+            return report_result(result)
         case "dataset" | None:
             return dataset_result(result)

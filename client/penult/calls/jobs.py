@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     pass
 
 T = TypeVar("T")
-JobKind = Literal["finetune", "extract", "register_dataset", "import_checkpoint", "merge", "merge_curve"]
+JobKind = Literal[
+    "finetune", "extract", "register_dataset", "import_checkpoint", "merge", "merge_curve", "merge_report"
+]
 
 
 def create(
@@ -117,8 +119,8 @@ class Jobs:
         Parameters
         ----------
         states : such as ``["queued", "running"]``; all by default.
-        kind : "finetune", "extract", "register_dataset", "import_checkpoint", "merge" or
-            "merge_curve".
+        kind : "finetune", "extract", "register_dataset", "import_checkpoint", "merge",
+            "merge_curve" or "merge_report".
         dataset : what they work on.
         tag, name, since, user, limit : as for `Runs.list`.
         timeout : seconds for each page of the list.

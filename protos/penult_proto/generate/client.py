@@ -16,7 +16,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from penult_proto.enums import Enumeration, choices_of
 from penult_proto.fields.finetune import GROUPS
 from penult_proto.fields.refit import ARGUMENTS, GRID
-from penult_proto.merge_methods import METHODS
+from penult_proto.merge_methods import HEADS, METHODS
 from penult_proto.presets import PRESETS
 from penult_proto.recipes import RECIPES
 from penult_proto.v1 import (
@@ -54,6 +54,7 @@ CHOICES: dict[str, "Enumeration[Any] | tuple[str, ...]"] = {
     "JobState": jobs_pb2.JobState,
     "Layout": datasets_pb2.DatasetLayout,
     "Link": pb.Link,
+    "MergeHeads": HEADS,
     "MergeMethodName": tuple(METHODS),
     "MergeScope": merges_pb2.MergeScope,
     "MissingGroups": groups_pb2.MissingGroups,

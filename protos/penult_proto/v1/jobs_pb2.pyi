@@ -323,6 +323,7 @@ class JobSpec(google.protobuf.message.Message):
     IMPORT_CHECKPOINT_FIELD_NUMBER: builtins.int
     MERGE_FIELD_NUMBER: builtins.int
     MERGE_CURVE_FIELD_NUMBER: builtins.int
+    MERGE_REPORT_FIELD_NUMBER: builtins.int
     @property
     def finetune(self) -> penult_proto.v1.runs_pb2.FinetuneSpec: ...
     @property
@@ -335,6 +336,8 @@ class JobSpec(google.protobuf.message.Message):
     def merge(self) -> penult_proto.v1.merges_pb2.MergeSpec: ...
     @property
     def merge_curve(self) -> penult_proto.v1.merges_pb2.MergeCurveSpec: ...
+    @property
+    def merge_report(self) -> penult_proto.v1.merges_pb2.MergeReportSpec: ...
     def __init__(
         self,
         *,
@@ -344,10 +347,11 @@ class JobSpec(google.protobuf.message.Message):
         import_checkpoint: Global___ImportCheckpointSpec | None = ...,
         merge: penult_proto.v1.merges_pb2.MergeSpec | None = ...,
         merge_curve: penult_proto.v1.merges_pb2.MergeCurveSpec | None = ...,
+        merge_report: penult_proto.v1.merges_pb2.MergeReportSpec | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["extract", b"extract", "finetune", b"finetune", "import_checkpoint", b"import_checkpoint", "kind", b"kind", "merge", b"merge", "merge_curve", b"merge_curve", "register_dataset", b"register_dataset"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["extract", b"extract", "finetune", b"finetune", "import_checkpoint", b"import_checkpoint", "kind", b"kind", "merge", b"merge", "merge_curve", b"merge_curve", "register_dataset", b"register_dataset"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["finetune", "extract", "register_dataset", "import_checkpoint", "merge", "merge_curve"] | None: ...
+    def HasField(self, field_name: typing.Literal["extract", b"extract", "finetune", b"finetune", "import_checkpoint", b"import_checkpoint", "kind", b"kind", "merge", b"merge", "merge_curve", b"merge_curve", "merge_report", b"merge_report", "register_dataset", b"register_dataset"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["extract", b"extract", "finetune", b"finetune", "import_checkpoint", b"import_checkpoint", "kind", b"kind", "merge", b"merge", "merge_curve", b"merge_curve", "merge_report", b"merge_report", "register_dataset", b"register_dataset"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["finetune", "extract", "register_dataset", "import_checkpoint", "merge", "merge_curve", "merge_report"] | None: ...
 
 Global___JobSpec: typing_extensions.TypeAlias = JobSpec
 
@@ -384,6 +388,7 @@ class JobResult(google.protobuf.message.Message):
     DATASET_FIELD_NUMBER: builtins.int
     CHECKPOINT_FIELD_NUMBER: builtins.int
     MERGE_CURVE_FIELD_NUMBER: builtins.int
+    MERGE_REPORT_FIELD_NUMBER: builtins.int
     MERGE_FIELD_NUMBER: builtins.int
     @property
     def run(self) -> penult_proto.v1.runs_pb2.Run: ...
@@ -396,6 +401,8 @@ class JobResult(google.protobuf.message.Message):
     @property
     def merge_curve(self) -> penult_proto.v1.merges_pb2.MergeCurve: ...
     @property
+    def merge_report(self) -> penult_proto.v1.merges_pb2.MergeReport: ...
+    @property
     def merge(self) -> penult_proto.v1.merges_pb2.MergeOrigin:
         """How a merge was made, with `checkpoint`, which may be one that was stored before."""
 
@@ -407,11 +414,12 @@ class JobResult(google.protobuf.message.Message):
         dataset: penult_proto.v1.datasets_pb2.Dataset | None = ...,
         checkpoint: penult_proto.v1.runs_pb2.Checkpoint | None = ...,
         merge_curve: penult_proto.v1.merges_pb2.MergeCurve | None = ...,
+        merge_report: penult_proto.v1.merges_pb2.MergeReport | None = ...,
         merge: penult_proto.v1.merges_pb2.MergeOrigin | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "dataset", b"dataset", "extract", b"extract", "kind", b"kind", "merge", b"merge", "merge_curve", b"merge_curve", "run", b"run"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "dataset", b"dataset", "extract", b"extract", "kind", b"kind", "merge", b"merge", "merge_curve", b"merge_curve", "run", b"run"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["run", "extract", "dataset", "checkpoint", "merge_curve"] | None: ...
+    def HasField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "dataset", b"dataset", "extract", b"extract", "kind", b"kind", "merge", b"merge", "merge_curve", b"merge_curve", "merge_report", b"merge_report", "run", b"run"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["checkpoint", b"checkpoint", "dataset", b"dataset", "extract", b"extract", "kind", b"kind", "merge", b"merge", "merge_curve", b"merge_curve", "merge_report", b"merge_report", "run", b"run"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["kind", b"kind"]) -> typing.Literal["run", "extract", "dataset", "checkpoint", "merge_curve", "merge_report"] | None: ...
 
 Global___JobResult: typing_extensions.TypeAlias = JobResult
 
@@ -655,7 +663,7 @@ class ListJobsRequest(google.protobuf.message.Message):
     dataset: builtins.str
     """Empty for all, as are the other fields."""
     kind: builtins.str
-    """"finetune", "extract", "register_dataset", "import_checkpoint", "merge" or "merge_curve"."""
+    """"finetune", "extract", "register_dataset", "import_checkpoint", "merge", "merge_curve" or "merge_report"."""
     limit: builtins.int
     """Length of a page, newest first, at least 1; 100 when left out."""
     @property

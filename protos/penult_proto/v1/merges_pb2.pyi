@@ -557,3 +557,156 @@ class MergeCurve(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["barriers", b"barriers", "notes", b"notes", "points", b"points", "spec", b"spec"]) -> None: ...
 
 Global___MergeCurve: typing_extensions.TypeAlias = MergeCurve
+
+@typing.final
+class MergeReportSpec(google.protobuf.message.Message):
+    """Compares what networks have learned since their start, from weights and stored logits alone. Nothing is stored but the
+    answer.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NETWORKS_FIELD_NUMBER: builtins.int
+    FEATURE_SETS_FIELD_NUMBER: builtins.int
+    @property
+    def networks(self) -> Global___MergeSpec:
+        """The networks, and which of their tensors are looked at: the method "model_stock". Running statistics are not."""
+
+    @property
+    def feature_sets(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Feature sets of the rows of one split, a set of each network, in any order; and at most one more, of a network that
+        was made of them. Digests or names; empty for weights alone.
+        """
+
+    def __init__(
+        self,
+        *,
+        networks: Global___MergeSpec | None = ...,
+        feature_sets: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["networks", b"networks"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["feature_sets", b"feature_sets", "networks", b"networks"]) -> None: ...
+
+Global___MergeReportSpec: typing_extensions.TypeAlias = MergeReportSpec
+
+@typing.final
+class TaskVectorBlock(google.protobuf.message.Message):
+    """Task vectors in the tensors of a block; K networks."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    BLOCK_FIELD_NUMBER: builtins.int
+    N_ENTRIES_FIELD_NUMBER: builtins.int
+    BASE_NORM_FIELD_NUMBER: builtins.int
+    NORMS_FIELD_NUMBER: builtins.int
+    COSINES_FIELD_NUMBER: builtins.int
+    VARIANCE_FACTOR_FIELD_NUMBER: builtins.int
+    block: builtins.str
+    """Empty for all blocks together."""
+    n_entries: builtins.int
+    base_norm: builtins.float
+    """|theta_0| of the start."""
+    variance_factor: builtins.float
+    """By how much the standard deviation of the networks' entries, within each tensor, is larger than that of their mean's."""
+    @property
+    def norms(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """(K,) |theta_i - theta_0|."""
+
+    @property
+    def cosines(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """(K, K) by rows: cosines of the task vectors; NaN for one of zeros."""
+
+    def __init__(
+        self,
+        *,
+        block: builtins.str = ...,
+        n_entries: builtins.int = ...,
+        base_norm: builtins.float = ...,
+        norms: collections.abc.Iterable[builtins.float] | None = ...,
+        cosines: collections.abc.Iterable[builtins.float] | None = ...,
+        variance_factor: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["base_norm", b"base_norm", "block", b"block", "cosines", b"cosines", "n_entries", b"n_entries", "norms", b"norms", "variance_factor", b"variance_factor"]) -> None: ...
+
+Global___TaskVectorBlock: typing_extensions.TypeAlias = TaskVectorBlock
+
+@typing.final
+class MergeGain(google.protobuf.message.Message):
+    """Rows that all networks get right, or wrong, and the one that was made of them does not."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    OF_FIELD_NUMBER: builtins.int
+    GROUP_FIELD_NUMBER: builtins.int
+    COUNT_FIELD_NUMBER: builtins.int
+    ALL_RIGHT_FIELD_NUMBER: builtins.int
+    ALL_WRONG_FIELD_NUMBER: builtins.int
+    GAINED_FIELD_NUMBER: builtins.int
+    LOST_FIELD_NUMBER: builtins.int
+    P_VALUE_FIELD_NUMBER: builtins.int
+    of: builtins.str
+    """"ensemble", the mean of the networks' probabilities, or "merged", the network of the further feature set."""
+    group: builtins.int
+    """Index of the group; -1 for all rows."""
+    count: builtins.int
+    all_right: builtins.int
+    all_wrong: builtins.int
+    gained: builtins.int
+    """Rows that all get wrong and it gets right; and those that all get right and it gets wrong."""
+    lost: builtins.int
+    p_value: builtins.float
+    """Two-sided, of McNemar's exact test between both."""
+    def __init__(
+        self,
+        *,
+        of: builtins.str = ...,
+        group: builtins.int = ...,
+        count: builtins.int = ...,
+        all_right: builtins.int = ...,
+        all_wrong: builtins.int = ...,
+        gained: builtins.int = ...,
+        lost: builtins.int = ...,
+        p_value: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["all_right", b"all_right", "all_wrong", b"all_wrong", "count", b"count", "gained", b"gained", "group", b"group", "lost", b"lost", "of", b"of", "p_value", b"p_value"]) -> None: ...
+
+Global___MergeGain: typing_extensions.TypeAlias = MergeGain
+
+@typing.final
+class MergeReport(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: builtins.int
+    BLOCKS_FIELD_NUMBER: builtins.int
+    GAINS_FIELD_NUMBER: builtins.int
+    METRICS_FIELD_NUMBER: builtins.int
+    NOTES_FIELD_NUMBER: builtins.int
+    @property
+    def spec(self) -> Global___MergeReportSpec:
+        """Complete. The networks stand in the order of their digests."""
+
+    @property
+    def blocks(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___TaskVectorBlock]:
+        """All together, then in the order of the blocks' names."""
+
+    @property
+    def gains(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___MergeGain]: ...
+    @property
+    def metrics(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.groups_pb2.Metrics]:
+        """Metrics of every network in order, of their ensemble, and of the merged one where there is its set; or none."""
+
+    @property
+    def notes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[penult_proto.v1.notes_pb2.Note]: ...
+    def __init__(
+        self,
+        *,
+        spec: Global___MergeReportSpec | None = ...,
+        blocks: collections.abc.Iterable[Global___TaskVectorBlock] | None = ...,
+        gains: collections.abc.Iterable[Global___MergeGain] | None = ...,
+        metrics: collections.abc.Iterable[penult_proto.v1.groups_pb2.Metrics] | None = ...,
+        notes: collections.abc.Iterable[penult_proto.v1.notes_pb2.Note] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["blocks", b"blocks", "gains", b"gains", "metrics", b"metrics", "notes", b"notes", "spec", b"spec"]) -> None: ...
+
+Global___MergeReport: typing_extensions.TypeAlias = MergeReport

@@ -97,6 +97,7 @@ def save_checkpoint(
         max_tokens=preprocessing.max_tokens if isinstance(preprocessing, TextPreprocessing) else 0,
         pooling=classifier.pooling,
         build=dict(classifier.build),
+        tied=_tied(classifier.module),
         source=origin.source,
         head="trained" if step else classifier.head_origin,
         notes=() if origin.run_id else classifier.notes,
@@ -175,6 +176,14 @@ def rebuild(directory: Path, manifest: CheckpointManifest, files: dict[str, byte
 
 def _host_state(module: nn.Module) -> dict[str, NDArray[np.generic]]:
     return {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
+
+
+def _tied(module: nn.Module) -> tuple[tuple[str, ...], ...]:
+    """The names of every parameter that has more than one."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    return tuple(sorted(tuple(sorted(several)) for several in names.values() if len(several) > 1))
 
 
 def _check_finite(state: dict[str, NDArray[np.generic]], step: int) -> None:

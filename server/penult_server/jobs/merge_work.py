@@ -25,7 +25,7 @@ from penult_server.machine.allocator import keep_freed_memory
 from penult_server.merging.batchnorm import Stream
 from penult_server.merging.storing import Reestimation, Told, store_merge
 from penult_server.merging.streamed import MergePlan, Streamed
-from penult_server.merging.tensors import VERSION, Scope, head_of, is_statistic, merged_tensors
+from penult_server.merging.tensors import VERSION, Scope, head_of, is_statistic, merged_tensors, other_names
 from penult_server.messages import checkpoint_to_proto
 from penult_server.notes import Note, notes_from_proto
 from penult_server.stores.checkpoints import CheckpointManifest, checkpoint_files, read_manifest
@@ -90,6 +90,7 @@ def plan_of(root: Path, spec: merges_pb2.MergeSpec) -> MergePlan:
         rest=spec.rest,
         merged=tuple(merged),
         averaged=tuple(averaged),
+        tied=other_names(rest),
         rows=_rows(root, spec, rest) if head_of(rest) & set(merged) else {},
     )
 

@@ -40,6 +40,10 @@ def _work(order: JobOrder, channel: WorkerChannel, fleet: Fleet) -> pb.JobResult
             from penult_server.jobs.curve_work import curve_job
 
             return pb.JobResult(merge_curve=curve_job(order, order.spec.merge_curve, channel))
+        case "merge_report":
+            from penult_server.jobs.report_work import report_job
+
+            return pb.JobResult(merge_report=report_job(order, order.spec.merge_report, channel))
         case "register_dataset":
             # Imported here: the other jobs read no tables.
             from penult_server.jobs.imports.dataset_work import register_job

@@ -3,7 +3,7 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # torch annotates its hooks and iterators over modules in part.
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -45,7 +45,7 @@ def fisher_diagonal(
     Raises ServiceError (OUT_OF_MEMORY).
     """
     classifier.module.eval()
-    wanted = {name: one for name, one in classifier.module.named_parameters() if name in names}
+    wanted = {name: one for name, one in _named(classifier.module) if name in names}
     work = _Fisher(classifier, wanted)
     with memory_errors(BATCH):
         for start in range(0, len(rows), BATCH):
@@ -58,12 +58,30 @@ def fisher_diagonal(
     return {name: (one / len(rows)).float().cpu().numpy() for name, one in work.total.items()}
 
 
+def _named(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Parameters by every name that they have."""
+    return module.named_parameters(remove_duplicate=False)
+
+
+def _shared(module: nn.Module) -> set[int]:
+    """Identities of the parameters that several layers hold, whose gradients add up before they are squared."""
+    seen: set[int] = set()
+    found: set[int] = set()
+    for layer in module.modules():
+        own = {id(one) for one in layer.parameters(recurse=False)}
+        found |= own & seen
+        seen |= own
+    return found
+
+
 class _Fisher:
     """Sums over the examples that have passed."""
 
     def __init__(self, classifier: Classifier, wanted: Mapping[str, nn.Parameter]) -> None:
         self._classifier, self._wanted = classifier, wanted
         self.total = {name: torch.zeros_like(one, dtype=torch.float64) for name, one in wanted.items()}
+        shared = _shared(classifier.module)
+        self._by_layer = {name for name, one in wanted.items() if id(one) not in shared}
         self.alone: dict[str, nn.Parameter] = dict(wanted)
         """Parameters that are measured one example at a time."""
 
@@ -98,7 +116,7 @@ class _Fisher:
         return total
 
     def _by_layers(self, batch: Batch) -> dict[str, Tensor]:
-        layers = _Layers(self._classifier.module, set(self._wanted))
+        layers = _Layers(self._classifier.module, self._by_layer)
         try:
             if isinstance(batch, Tensor) and batch.is_floating_point():
                 batch = batch.requires_grad_()
@@ -142,7 +160,7 @@ class _Layers:
         self._is_pulling = True
         try:
             found = squares_of(layer, read, gradient.detach())
-        except (UnknownSortError, RuntimeError):  # of a sort that is not known: measured one at a time
+        except (UnknownSortError, RuntimeError, IndexError):  # of a sort that is not known: measured one at a time
             return
         finally:
             self._is_pulling = False

@@ -39,9 +39,12 @@ def input_grams(
     """
     found: dict[str, Tensor] = {}
     handles: list[Any] = []
-    for path, layer in classifier.module.named_modules():
-        name = f"{path}.weight" if path else "weight"
-        if name in names and _width(layer) <= MOST_INPUTS:
+    # A weight of several layers counts what each of them reads.
+    parameters = classifier.module.named_parameters(remove_duplicate=False)
+    wanted = {id(one): name for name, one in parameters if name in names}
+    for layer in classifier.module.modules():
+        name = wanted.get(id(getattr(layer, "weight", None)), "")
+        if name and _width(layer) <= MOST_INPUTS:
             handles.append(layer.register_forward_pre_hook(partial(_read, found, name)))
     classifier.module.eval()
     try:

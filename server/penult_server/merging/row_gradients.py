@@ -67,6 +67,8 @@ def _linear(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Tenso
 
 def _embedding(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Tensor]:
     assert isinstance(layer, nn.Embedding)
+    if read.is_floating_point():
+        raise UnknownSortError("an embedding of something else than ids")
     total = torch.zeros_like(layer.weight, requires_grad=False)
     for ids, rows in zip(read, gradient, strict=True):
         seen, place = ids.flatten().unique(return_inverse=True)

@@ -51,6 +51,8 @@ class MergePlan:
     """Tensors that the rule merges, in order."""
     averaged: tuple[str, ...] = ()
     """Tensors whose mean is taken, whatever the rule, in order."""
+    tied: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The further names of tensors that are stored under several, and the first of each, by which it is merged."""
     rows: Mapping[str, Mapping[str, NDArray[np.int64]]] = field(default_factory=dict[str, Any])
     """Of parents and tensors whose rows are taken in another order."""
     importance: tuple[Path, ...] = ()
@@ -112,6 +114,7 @@ class _Work:
         self._plan, self._opened, self._writer, self._step, self._beat = plan, opened, writer, n_entries, beat
         self._parents = [opened[one] for one in plan.parents]
         self._rest = opened[plan.rest]
+        self._by_rule = set(plan.merged)
         self._importance = [MeasuredFile(one) for one in plan.importance]
         self._grams = [MeasuredFile(one) for one in plan.grams]
         self._done, self._total = 0, 1
@@ -123,14 +126,13 @@ class _Work:
         names = sorted(self._rest.header.tensors)
         self._total = sum(self._rest.header.tensors[name].n_bytes for name in names) * (rule.n_passes + 1)
         waiting = iter(names)
-        by_rule = set(self._plan.merged)
         for piece, values in merged_pieces(rule, self._plan.merged, self._pieces):
             if piece.start == 0:
                 self._write_others_before(waiting, piece.name, mean)
             self._write(piece, values)
         self._write_others_before(waiting, "", mean)
         self._written()
-        assert by_rule <= set(names)
+        assert self._by_rule <= set(names)
         return rule.factors()
 
     def batch_counts(self) -> tuple[int, ...]:
@@ -155,7 +157,9 @@ class _Work:
         for other in waiting:
             if other == name:
                 return
-            if other in self._plan.averaged:
+            if self._plan.tied.get(other) in self._by_rule:
+                self._repeat(other, self._plan.tied[other])
+            elif other in self._plan.averaged:
                 for piece in self._pieces(other):
                     self._write(piece, mean.merge(piece))
             else:
@@ -209,6 +213,15 @@ class _Work:
         """Wait for the last piece. Raises what its writing raised."""
         if self._writing is not None:
             self._writing.result()
+
+    def _repeat(self, name: str, first: str) -> None:
+        """A tensor that was written under its first name, which comes before this one, under another."""
+        size = self._rest.n_entries(name)
+        self._written()
+        for start in range(0, max(1, size), self._step):
+            stop = min(start + self._step, size)
+            self._advance(name, stop - start)
+            self._writer.write(name, self._writer.read(first, start, stop))
 
     def _copy(self, name: str) -> None:
         """The tensor of the parent that the rest comes from; whole numbers must be equal in all parents."""

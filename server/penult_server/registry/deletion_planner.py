@@ -57,7 +57,7 @@ class Planner:
             case "checkpoint":
                 digest = result.checkpoint.digest
                 return [] if self._database.has(TABLES["checkpoint"], digest=digest) else [digest]
-            case "merge_curve" | None:
+            case "merge_curve" | "merge_report" | None:
                 return []
 
     def _run(self, run: str, dependents: bool) -> Plan:

@@ -37,6 +37,7 @@ KINDS = {
     "import_checkpoint": "importCheckpoint",
     "merge": "merge",
     "merge_curve": "mergeCurve",
+    "merge_report": "mergeReport",
 }
 """Kinds of work, and what each is called in a stored message."""
 REUSABLE = ("JOB_STATE_QUEUED", "JOB_STATE_RUNNING", "JOB_STATE_SUCCEEDED")

@@ -87,6 +87,8 @@ class CheckpointManifest:
     """What the head of a text model reads: "model" or "mean"."""
     build: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the libraries' own layouts on disk say of the model and `files` do not; see `backbones.described`."""
+    tied: tuple[tuple[str, ...], ...] = ()
+    """Tensors that the model holds once under several names, each in order; a file of weights has all of them."""
     files: dict[str, str] = field(default_factory=dict[str, str])
     """sha256 (hex) of the configuration and tokenizer files, by file name."""
     step: int = 0
@@ -284,7 +286,8 @@ def _manifest_from(content: dict[str, Any]) -> CheckpointManifest:
     if unknown := sorted(set(content) - known):
         raise TypeError(f"unknown fields {', '.join(unknown)}")
     notes = tuple(Note(NoteId(one["id"]), str(one["text"])) for one in content.pop("notes", ()))
-    return CheckpointManifest(**as_tuples(content), notes=notes)
+    tied = tuple(tuple(str(name) for name in names) for names in content.pop("tied", ()))
+    return CheckpointManifest(**as_tuples(content), notes=notes, tied=tied)
 
 
 def _digest_of(path: Path) -> str:

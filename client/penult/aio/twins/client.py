@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from penult.results.merging.head_soup import HeadSoup
     from penult.results.merging.merge import Lineage
     from penult.results.merging.merge import Merge
+    from penult.results.merging.report import MergeReport
     from penult.results.metrics import Metrics
     from penult.results.neighbourhood.duplicates import Duplicates
     from penult.results.neighbourhood.duplicates import Leaks
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
     from penult.types import HeadSoupRule
     from penult.types import Intercept
     from penult.types import Link
+    from penult.types import MergeHeads
     from penult.types import MergeMethodName
     from penult.types import MergeScope
     from penult.types import MissingGroups
@@ -325,12 +327,12 @@ class Client(Twin[SyncClient]):
         """
         return await awaited(self.sync.map, features, split=split, by=by, rows=rows, method=method, seed=seed, timeout=timeout, progress=progress)  # pyright: ignore
 
-    async def merge(self, checkpoints: Sequence[Checkpoint | Run | str], *, method: MergeMethodName='uniform', shares: Sequence[float] | None=None, base: Checkpoint | str | None=None, scope: MergeScope | None=None, blocks: Sequence[str] | None=None, t: float | None=None, k: int | None=None, scale: float | None=None, density: float | None=None, smallest: float | None=None, largest: float | None=None, per_tensor: bool | None=None, alpha: float | None=None, rows: int | None=None, row_stream: BatchNormStream | None=None, select: Mapping[str, Any] | None=None, bn: BatchNormRule | None=None, bn_stream: BatchNormStream | None=None, bn_batch_size: int | None=None, bn_count: int | None=None, bn_seed: int | None=None, dataset: Dataset | str | None=None, attribute: str | None=None, allow_datasets: bool=False, allow_extrapolation: bool=False, seed: int | None=None, then: Mapping[str, Any] | None=None, name: str | None=None, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=60.0) -> Job[Merge]:
+    async def merge(self, checkpoints: Sequence[Checkpoint | Run | str], *, method: MergeMethodName='uniform', shares: Sequence[float] | None=None, base: Checkpoint | str | None=None, scope: MergeScope | None=None, heads: MergeHeads | Mapping[str, Any] | None=None, blocks: Sequence[str] | None=None, t: float | None=None, k: int | None=None, scale: float | None=None, density: float | None=None, smallest: float | None=None, largest: float | None=None, per_tensor: bool | None=None, alpha: float | None=None, rows: int | None=None, row_stream: BatchNormStream | None=None, select: Mapping[str, Any] | None=None, bn: BatchNormRule | None=None, bn_stream: BatchNormStream | None=None, bn_batch_size: int | None=None, bn_count: int | None=None, bn_seed: int | None=None, dataset: Dataset | str | None=None, attribute: str | None=None, allow_datasets: bool=False, allow_extrapolation: bool=False, seed: int | None=None, then: Mapping[str, Any] | None=None, name: str | None=None, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=60.0) -> Job[Merge]:
         """Merge checkpoints of one architecture into a new one; ``.wait()`` gives the `Merge`.
 
         As `Client.merge` of the synchronous client.
         """
-        return await awaited(self.sync.merge, checkpoints, method=method, shares=shares, base=base, scope=scope, blocks=blocks, t=t, k=k, scale=scale, density=density, smallest=smallest, largest=largest, per_tensor=per_tensor, alpha=alpha, rows=rows, row_stream=row_stream, select=select, bn=bn, bn_stream=bn_stream, bn_batch_size=bn_batch_size, bn_count=bn_count, bn_seed=bn_seed, dataset=dataset, attribute=attribute, allow_datasets=allow_datasets, allow_extrapolation=allow_extrapolation, seed=seed, then=then, name=name, tags=tags, note=note, timeout=timeout)  # pyright: ignore
+        return await awaited(self.sync.merge, checkpoints, method=method, shares=shares, base=base, scope=scope, heads=heads, blocks=blocks, t=t, k=k, scale=scale, density=density, smallest=smallest, largest=largest, per_tensor=per_tensor, alpha=alpha, rows=rows, row_stream=row_stream, select=select, bn=bn, bn_stream=bn_stream, bn_batch_size=bn_batch_size, bn_count=bn_count, bn_seed=bn_seed, dataset=dataset, attribute=attribute, allow_datasets=allow_datasets, allow_extrapolation=allow_extrapolation, seed=seed, then=then, name=name, tags=tags, note=note, timeout=timeout)  # pyright: ignore
 
     async def merge_curve(self, first: Checkpoint | Merge | Run | str, second: Checkpoint | Merge | Run | str, *, steps: int | None=None, t: Sequence[float] | None=None, splits: Sequence[str] | None=None, blocks: Literal['each'] | None=None, scope: MergeScope | None=None, bn: BatchNormRule | None=None, bn_stream: BatchNormStream | None=None, bn_batch_size: int | None=None, bn_count: int | None=None, bn_seed: int | None=None, dataset: Dataset | str | None=None, attribute: str | None=None, allow_datasets: bool=False, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=60.0) -> Job[MergeCurve]:
         """Measure networks on the line between two, by group; ``.wait()`` gives the `MergeCurve`.
@@ -345,6 +347,13 @@ class Client(Twin[SyncClient]):
         As `Client.merge_methods` of the synchronous client.
         """
         return self.sync.merge_methods()
+
+    async def merge_report(self, checkpoints: Sequence[Checkpoint | Run | str], *, features: Sequence[FeatureSetLike] | None=None, base: Checkpoint | str | None=None, scope: MergeScope | None=None, blocks: Sequence[str] | None=None, allow_datasets: bool=False, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=60.0) -> Job[MergeReport]:
+        """Compare networks by what they have learned since their start; ``.wait()`` gives the `MergeReport`.
+
+        As `Client.merge_report` of the synchronous client.
+        """
+        return await awaited(self.sync.merge_report, checkpoints, features=features, base=base, scope=scope, blocks=blocks, allow_datasets=allow_datasets, tags=tags, note=note, timeout=timeout)  # pyright: ignore
 
     async def neighbour_rates(self, features: SourceLike, *, among: FeatureSetLike | None=None, k: int=20, metric: NeighbourMetric='cosine', by: ByLike='group', split: str | None=None, across_checkpoints: bool=False, timeout: float=600.0, progress: bool | None=None) -> NeighbourRates:
         """What a feature space is organised by: the share of neighbours of the same class, attributes and group.

@@ -1,24 +1,23 @@
-"""What is asked of a merged checkpoint in the call that merges: its features, and a refit on them."""
+"""What the call that merges does next: a new head, features of the checkpoint with it, and a refit on them."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from penult.arguments import coerce
 from penult.arguments.coerce import seconds
 from penult.calls.job import Job
+from penult.calls.merging.heads import USUAL
 from penult.connection.rpc import Connection
 from penult.errors import invalid, shown
 from penult.results.merging.merge import Merge
-from penult.results.records import Checkpoint, FeatureSet
+from penult.results.records import Checkpoint, FeatureSet, Run
 from penult.results.refits import Refit
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import jobs_pb2
 
 KEYS = ("extract", "refit")
-USUAL = "val"
-"""The split that is fitted on, where it is extracted and no other is named."""
 
 
 class Then(NamedTuple):
@@ -28,11 +27,35 @@ class Then(NamedTuple):
     refit: Mapping[str, Any] | None
 
 
+class NewHead(NamedTuple):
+    """A head that is fitted on features of the merged network, in place of the one that it has."""
+
+    on: str
+    """The split."""
+    refit: Mapping[str, Any]
+    """Arguments of `refit`."""
+    name: str | None
+    tags: Sequence[str] | None
+    note: str | None
+    """What the checkpoint with that head is called, and said of it."""
+
+
+class Following(NamedTuple):
+    """What comes after a merge."""
+
+    then: Then | None
+    head: NewHead | None
+    dataset: str
+    """The one that examples are from, where the merged checkpoint belongs to none."""
+
+
 class Verbs(NamedTuple):
-    """What carries it out: `Client.extract` and `Client.refit`."""
+    """What carries it out: `Client.extract`, `Client.refit`, `Client.finetune` and `Checkpoints.describe`."""
 
     extract: Callable[..., Job[dict[str, FeatureSet]]]
     refit: Callable[..., Refit]
+    finetune: Callable[..., Job[Run]]
+    describe: Callable[..., Checkpoint]
 
 
 def then_of(value: Mapping[str, Any] | None) -> Then | None:
@@ -80,31 +103,52 @@ class MergeJob(Job[Merge]):
         connection: Connection,
         message: jobs_pb2.Job,
         result: Callable[[jobs_pb2.JobResult], Merge],
-        then: Then,
+        following: Following,
         verbs: Verbs,
     ) -> None:
         super().__init__(connection, message, result)
-        self._then, self._verbs = then, verbs
+        self._following, self._verbs = following, verbs
 
     def wait(self, *, progress: bool | None = None, timeout: float | None = None) -> Merge:
-        """As `Job.wait`; the merge, its extraction and its refit together."""
+        """As `Job.wait`; the merge, its new head, its extraction and its refit together."""
         deadline = None if timeout is None else time.monotonic() + seconds(timeout)
 
         def left() -> float | None:
             return None if deadline is None else max(0.001, deadline - time.monotonic())
 
         merge = super().wait(progress=progress, timeout=left())
-        sets = self._extracted(merge.checkpoint, progress, left())
-        if self._then.refit is None:
+        then, head = self._following.then, self._following.head
+        if head is not None:
+            merge = self._with_head(merge, head, progress, left)
+        if then is None:
+            return merge
+        sets = self._extracted(merge.checkpoint, then.splits, progress, left())
+        if then.refit is None:
             return replace(merge, features=sets)
-        return replace(merge, features=sets, refit=self._refitted(sets, left()))
+        return replace(merge, features=sets, refit=self._refitted(sets, then.refit, left()))
 
-    def _extracted(self, checkpoint: Checkpoint, progress: bool | None, left: float | None) -> dict[str, FeatureSet]:
-        return self._verbs.extract(checkpoint, splits=self._then.splits).wait(progress=progress, timeout=left)
+    def _with_head(self, merge: Merge, head: NewHead, progress: bool | None, left: Callable[[], float | None]) -> Merge:
+        """The merged body with a head that is fitted on its features: a refit, and a start from it that is not
+        trained."""
+        merged = merge.checkpoint
+        sets = self._extracted(merged, [head.on], progress, left())
+        refit = self._verbs.refit(sets[head.on], **_within(head.refit, left()))
+        dataset = merged.dataset or self._following.dataset
+        job = self._verbs.finetune(dataset=dataset, start=refit, epochs=0, tags=head.tags, note=head.note)
+        (made,) = job.wait(progress=progress, timeout=left()).checkpoints
+        if any(one is not None for one in (head.name, head.tags, head.note)):
+            made = self._verbs.describe(made, name=head.name, tags=head.tags, note=head.note)
+        return replace(merge, checkpoint=made, merged=merged, head_refit=refit)
 
-    def _refitted(self, sets: Mapping[str, FeatureSet], left: float | None) -> Refit:
+    def _extracted(
+        self, checkpoint: Checkpoint, splits: list[str] | None, progress: bool | None, left: float | None
+    ) -> dict[str, FeatureSet]:
+        where = {} if checkpoint.dataset else {"dataset": self._following.dataset or None}
+        return self._verbs.extract(checkpoint, splits=splits, **where).wait(progress=progress, timeout=left)
+
+    def _refitted(self, sets: Mapping[str, FeatureSet], refit: Mapping[str, Any], left: float | None) -> Refit:
         """Fitted on one split, evaluated on the others unless the caller says on what."""
-        asked = dict(self._then.refit or {})
+        asked = dict(refit)
         on = asked.pop("on", USUAL if USUAL in sets else next(iter(sets)))
         if on not in sets:
             raise invalid(
@@ -112,6 +156,9 @@ class MergeJob(Job[Merge]):
                 argument="then",
             )
         asked.setdefault("evaluate", {name: one for name, one in sets.items() if name != on})
-        if left is not None:
-            asked.setdefault("timeout", left)
-        return self._verbs.refit(sets[on], **asked)
+        return self._verbs.refit(sets[on], **_within(asked, left))
+
+
+def _within(asked: Mapping[str, Any], left: float | None) -> dict[str, Any]:
+    """The arguments, with the seconds that are left unless they say others."""
+    return dict(asked) if left is None else {"timeout": left} | dict(asked)

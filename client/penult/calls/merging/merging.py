@@ -14,8 +14,9 @@ from penult.calls import jobs
 from penult.calls.catalog.heads import looked_up
 from penult.calls.checkpoints import Checkpoints
 from penult.calls.finetuning import Finetuning
-from penult.calls.job import Job, curve_result, merge_result
-from penult.calls.merging.following import USUAL, MergeJob, Verbs, check_leak, then_of
+from penult.calls.job import Job, curve_result, merge_result, report_result
+from penult.calls.merging.following import Following, MergeJob, NewHead, Verbs, check_leak, then_of
+from penult.calls.merging.heads import USUAL, heads_of
 from penult.calls.merging.lineage import lineage_of
 from penult.calls.merging.methods import MergeMethods, merge_methods, with_merge_methods
 from penult.calls.refitting import Refitting
@@ -23,7 +24,7 @@ from penult.calls.waiting.queries import ask, shown_name
 from penult.results.merging.curve import MergeCurve
 from penult.results.merging.merge import Lineage, Merge
 from penult.results.records import Checkpoint, Dataset, Run
-from penult.types import BatchNormRule, BatchNormStream, HeadSoupRule, MergeMethodName, MergeScope
+from penult.types import BatchNormRule, BatchNormStream, HeadSoupRule, MergeHeads, MergeMethodName, MergeScope
 from penult.wire import encode
 from penult.wire.merging.encode import (
     batch_norm,
@@ -36,12 +37,13 @@ from penult.wire.merging.encode import (
     merge_select,
     row_rule,
 )
-from penult.wire.references import AnyHeadLike, FeatureSetLike, dataset_name
+from penult.wire.references import AnyHeadLike, FeatureSetLike, dataset_name, feature_set_name
 from penult_proto.merge_methods import METHODS
 from penult_proto.v1 import jobs_pb2, merges_pb2
 
 if TYPE_CHECKING:
     from penult.results.merging.head_soup import HeadSoup
+    from penult.results.merging.report import MergeReport
 
 
 class Merging(Finetuning, Refitting):
@@ -56,6 +58,7 @@ class Merging(Finetuning, Refitting):
         shares: Sequence[float] | None = None,
         base: Checkpoint | str | None = None,
         scope: MergeScope | None = None,
+        heads: MergeHeads | Mapping[str, Any] | None = None,
         blocks: Sequence[str] | None = None,
         t: float | None = None,
         k: int | None = None,
@@ -113,6 +116,10 @@ class Merging(Finetuning, Refitting):
             where that is one.
         scope : what is merged: the "body", all below the head (by default), "full", "head", or "blocks". The rest is
             the first checkpoint's.
+        heads : "first", the head of the first checkpoint (as with ``scope="body"``); "merged", the heads' mean (as with
+            "full"); or "refit", a new one, which `wait` fits on features of the merged body: ``.checkpoint`` has it,
+            ``.merged`` is what was merged, ``.head_refit`` the refit. That is the preset "dfr" on "val", or what
+            ``dict(preset=..., on=...)`` says, with any argument of `refit`.
         blocks : with ``scope="blocks"``: names such as "blocks.3" or "bert.encoder.layer.11"; an unknown one is
             refused with all that there are.
         t, k, scale, density, smallest, largest, per_tensor, alpha, rows : the method's own numbers, as above. `scale`
@@ -130,8 +137,9 @@ class Merging(Finetuning, Refitting):
         allow_datasets : bodies may be of different datasets or attributes.
         allow_extrapolation : shares may be negative and of any sum, and `t` may be beyond 0 and 1.
         seed : of "dare", and of the rows of "fisher" and "regmean"; 0 by default.
-        then : what `wait` does next: ``extract=`` splits (None for all), and ``refit=`` a preset or a dict of
-            arguments of `refit`, fitted on the split "val", or on ``on=`` another, and evaluated on the others.
+        then : what `wait` does next with ``.checkpoint``: ``extract=`` splits (None for all), and ``refit=`` a preset
+            or a dict of arguments of `refit`, fitted on the split "val", or on ``on=`` another, and evaluated on the
+            others.
         name, tags, note : of the checkpoint.
         timeout : seconds for starting the job.
 
@@ -142,7 +150,7 @@ class Merging(Finetuning, Refitting):
         NotFound : kinds ``unknown_checkpoint``, ``unknown_dataset``.
         StoreCorrupt : a parent's file is damaged.
         """
-        following = then_of(then)
+        following, asked = then_of(then), heads_of(heads, scope)
         chosen_by = merge_select(select)
         if following is not None and method in METHODS and METHODS[method].selects:
             check_leak(following, USUAL if chosen_by is None else chosen_by.split or USUAL)
@@ -163,8 +171,8 @@ class Merging(Finetuning, Refitting):
             method=merge_method(method),
             numbers=merge_numbers(numbers),
             scope=merges_pb2.MERGE_SCOPE_UNSPECIFIED
-            if scope is None
-            else choice_of("scope", scope, merges_pb2.MergeScope),
+            if asked.scope is None
+            else choice_of("scope", asked.scope, merges_pb2.MergeScope),
             blocks=block_names(blocks),
             base="" if base is None else ingredient(base, "base"),
             batch_norm=batch_norm(bn, bn_stream, bn_batch_size, bn_count, bn_seed),
@@ -176,9 +184,14 @@ class Merging(Finetuning, Refitting):
             allow_extrapolation=flag("allow_extrapolation", allow_extrapolation),
             seed=None if seed is None else a_seed(seed),
         )
-        verbs = Verbs(extract=self.extract, refit=self.refit)
-        make = Job[Merge] if following is None else partial(MergeJob, then=following, verbs=verbs)
-        card, request = encode.card(name, tags, note), jobs_pb2.JobSpec(merge=spec)
+        # Of two checkpoints of one name the one with the new head has it.
+        card = encode.card(None if asked.refit is not None else name, tags, note)
+        head = None if asked.refit is None else NewHead(asked.on, asked.refit, name, tags, note)
+        make = Job[Merge]
+        if following is not None or head is not None:
+            verbs = Verbs(self.extract, self.refit, self.finetune, Checkpoints(self.connection).describe)
+            make = partial(MergeJob, following=Following(following, head, spec.dataset), verbs=verbs)
+        request = jobs_pb2.JobSpec(merge=spec)
         return jobs.create(self.connection, request, merge_result, card=card, timeout=timeout, make=make)
 
     def merge_curve(
@@ -253,6 +266,59 @@ class Merging(Finetuning, Refitting):
             check_choice("blocks", blocks, ("each",))
         card, request = encode.card(None, tags, note), jobs_pb2.JobSpec(merge_curve=spec)
         return jobs.create(self.connection, request, curve_result, card=card, timeout=timeout)
+
+    def merge_report(
+        self,
+        checkpoints: Sequence[Checkpoint | Run | str],
+        *,
+        features: Sequence[FeatureSetLike] | None = None,
+        base: Checkpoint | str | None = None,
+        scope: MergeScope | None = None,
+        blocks: Sequence[str] | None = None,
+        allow_datasets: bool = False,
+        tags: Sequence[str] | None = None,
+        note: str | None = None,
+        timeout: float = 60.0,
+    ) -> Job[MergeReport]:
+        """Compare networks by what they have learned since their start; ``.wait()`` gives the `MergeReport`.
+
+            report = client.merge_report([a, b, c]).wait()
+            print(report, report.block("blocks.6").cosines)
+            vals = [client.extract(one, splits=["val"]).wait()["val"] for one in (a, b, c, soup)]
+            client.merge_report([a, b, c], features=vals).wait().plot()
+
+        Weights and stored logits alone are read: no network runs. For each block: how far each network went, the
+        cosines between their task vectors, and how much spread their mean loses. With feature sets, by group: rows that
+        all networks get wrong and their ensemble, or the merged network, gets right, and the other way round.
+
+        Parameters
+        ----------
+        checkpoints : as of `merge`, at least two.
+        features : feature sets of the same rows, one of each checkpoint, in any order, and at most one more, of a
+            network that was made of them.
+        base : the common start; found from the runs when left out.
+        scope, blocks, allow_datasets : as of `merge`.
+        tags, note : of the job.
+        timeout : seconds for starting the job.
+
+        Raises
+        ------
+        As `merge`; `NotFound` of kind ``unknown_feature_set``.
+        """
+        networks = build(
+            merges_pb2.MergeSpec,
+            parents=merge_parents(checkpoints, None),
+            base="" if base is None else ingredient(base, "base"),
+            scope=merges_pb2.MERGE_SCOPE_UNSPECIFIED
+            if scope is None
+            else choice_of("scope", scope, merges_pb2.MergeScope),
+            blocks=block_names(blocks),
+            allow_datasets=flag("allow_datasets", allow_datasets),
+        )
+        sets = [] if features is None else listed("features", features, "[set_a, set_b]")
+        spec = merges_pb2.MergeReportSpec(networks=networks, feature_sets=[feature_set_name(one) for one in sets])
+        card, request = encode.card(None, tags, note), jobs_pb2.JobSpec(merge_report=spec)
+        return jobs.create(self.connection, request, report_result, card=card, timeout=timeout)
 
     def soup_heads(
         self,

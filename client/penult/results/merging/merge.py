@@ -22,6 +22,10 @@ class Merge(Shown):
     of a checkpoint that was stored before, such as one of its parents, it is that one."""
     origin: MergeOrigin
     """What it was merged of, and how."""
+    merged: Checkpoint | None = None
+    """What was merged, with the head of the first, where ``heads="refit"`` gave `checkpoint` a new one; else None."""
+    head_refit: Refit | None = None
+    """The refit whose head that is."""
     features: Mapping[str, FeatureSet] = field(default_factory=dict[str, FeatureSet])
     """By split, of ``then=dict(extract=...)``."""
     refit: Refit | None = None
@@ -40,10 +44,12 @@ class Merge(Shown):
     @property
     def notes(self) -> Notes:
         """What was left out or taken for what, and what became of running statistics."""
-        return self.checkpoint.notes
+        return (self.merged or self.checkpoint).notes
 
     def __repr__(self) -> str:
         said = [repr(self.checkpoint)]
+        if self.merged is not None:
+            said.append(f"a new head on the merged {short(self.merged.digest)}")
         if self.features:
             said.append(f"features of {', '.join(self.features)}")
         if self.refit is not None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from penult.calls.job import Job
     from penult.web.asking import Visit
 
-KINDS = ("finetune", "extract", "register_dataset", "import_checkpoint", "merge", "merge_curve")
+KINDS = ("finetune", "extract", "register_dataset", "import_checkpoint", "merge", "merge_curve", "merge_report")
 MOST_JOBS = 500
 SIGNS = {"queued": "◌", "running": "▶", "cancelling": "◼", "succeeded": "✔", "failed": "✘", "cancelled": "◼"}
 """A sign for each state, so that no state is known by its colour alone."""

@@ -44,6 +44,7 @@ BOUNDS: dict[str, int] = {
     "ListOptions.tags": MOST_TAGS,
     "MergeCurveSpec.splits": MOST_NAMES,
     "MergeCurveSpec.t": MOST_NAMES,
+    "MergeReportSpec.feature_sets": MOST_REFITS,
     "MergeSpec.blocks": MOST_NAMES,
     "MergeSpec.notes": MOST_NAMES,
     "MergeSpec.numbers": MOST_NAMES,

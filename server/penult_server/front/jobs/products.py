@@ -44,7 +44,7 @@ class Products:
                 await run(catalog.add_dataset, result.dataset, given)
             case "checkpoint":
                 await run(catalog.add_checkpoint, result.checkpoint, given)
-            case "merge_curve":
+            case "merge_curve" | "merge_report":
                 pass  # the answer is kept with the job
             case None:
                 raise ServiceError(ErrorKind.INTERNAL, "a worker sent an empty result")

@@ -389,7 +389,7 @@ class JobQueue:
     def _runs_model(self, spec: pb.JobSpec) -> bool:
         """Whether the worker itself will: on a cluster other processes do, and it only waits for them."""
         kind = spec.WhichOneof("kind")
-        return kind in ("import_checkpoint", "merge", "merge_curve") or (
+        return kind in ("import_checkpoint", "merge", "merge_curve", "merge_report") or (
             kind != "register_dataset" and self._settings.engine == "local"
         )
 
@@ -453,7 +453,8 @@ def check_nameable(spec: pb.JobSpec, given: Given) -> None:
     """Raise ServiceError (INVALID_ARGUMENT) for a name that no one thing would have."""
     if given.name and spec.WhichOneof("kind") not in ("finetune", "import_checkpoint", "merge"):
         what = "makes several feature sets: describe each" if spec.HasField("extract") else "names a dataset by itself"
-        what = "stores nothing that has a name" if spec.HasField("merge_curve") else what
+        stores_nothing = spec.HasField("merge_curve") or spec.HasField("merge_report")
+        what = "stores nothing that has a name" if stores_nothing else what
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT, f"a job of this kind {what}; leave the name {given.name!r} out", field="name"
         )

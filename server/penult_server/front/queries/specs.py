@@ -35,6 +35,7 @@ from penult_server.finetuning.request import complete, expand
 from penult_server.finetuning.start import Start
 from penult_server.front.queries.imports import complete_import, import_identity
 from penult_server.front.queries.merges.curves import complete_curve
+from penult_server.front.queries.merges.reports import complete_report
 from penult_server.front.queries.merges.request import complete_merge
 from penult_server.front.queries.named_files import NamedFiles
 from penult_server.front.queries.starts import complete_start
@@ -148,11 +149,13 @@ class Resolver:
                 await complete_merge(complete.merge, self._registry, self._root, self.dataset)
             case "merge_curve":
                 await complete_curve(complete.merge_curve, self._registry, self._root, self.dataset)
+            case "merge_report":
+                await complete_report(complete.merge_report, self._registry, self._root, self.dataset)
             case None:
                 raise ServiceError(
                     ErrorKind.INVALID_ARGUMENT,
-                    "the job has no spec: set finetune, extract, register_dataset, import_checkpoint, merge or "
-                    "merge_curve",
+                    "the job has no spec: set finetune, extract, register_dataset, import_checkpoint, merge, "
+                    "merge_curve or merge_report",
                 )
         return await self.identify(complete, request_id)
 
@@ -179,6 +182,8 @@ class Resolver:
             case "merge_curve":
                 dataset_digest = (await self.dataset(complete.merge_curve.dataset)).digest
                 identity = f"curve {MERGE_VERSION}"
+            case "merge_report":
+                identity = f"report {MERGE_VERSION}"
             case _:
                 # The files behind an equal path may have changed: every registration looks at them again, unless it
                 # is the same call once more.
@@ -266,6 +271,8 @@ def _identifying(spec: pb.JobSpec) -> dict[str, Any]:
         said["merge"].pop("notes", None)
     if spec.HasField("merge_curve"):
         said["mergeCurve"]["line"].pop("notes", None)
+    if spec.HasField("merge_report"):
+        said["mergeReport"]["networks"].pop("notes", None)
     return said
 
 

@@ -27,7 +27,7 @@ class WeightsWriter:
         self._total = WeightsDigest()
         self._left = sorted(header.tensors, reverse=True)
         self._place = 0
-        self._file = path.open("xb", buffering=0)
+        self._file = path.open("x+b", buffering=0)
 
     def __enter__(self) -> Self:
         try:
@@ -60,6 +60,15 @@ class WeightsWriter:
         if self._place == tensor.n_bytes:
             self._left.pop()
             self._place = 0
+
+    def read(self, name: str, start: int, stop: int) -> AnyArray:
+        """(stop - start,) entries of a tensor that was written, flat. Raises ValueError where it ends early."""
+        tensor = self._header.tensors[name]
+        found = np.empty(stop - start, dtype=tensor.numpy_type)
+        self._file.seek(len(self._first) + tensor.start + start * found.itemsize)
+        if found.nbytes and self._file.readinto(found.view(np.uint8).data) != found.nbytes:
+            raise ValueError(f"{self._file.name} ends within tensor {name!r}")
+        return found
 
     def weights_digest(self) -> str:
         """The digest of all tensors. Raises ValueError where one is not written."""

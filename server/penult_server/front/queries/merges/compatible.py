@@ -44,6 +44,7 @@ def check_bodies(first: Facts, other: Facts, *, allow_datasets: bool) -> None:
     if not allow_datasets:
         _check_datasets(first, other)
     _check_names(first, other)
+    _check_ties(first, other)
     _check_shapes(first, other)
 
 
@@ -132,6 +133,19 @@ def _check_names(first: Facts, other: Facts) -> None:
         f"({len(differ)} names differ): they are tied in one and untied in the other, or of another architecture; "
         "merge networks of equal tensors",
         differ,
+    )
+
+
+def _check_ties(first: Facts, other: Facts) -> None:
+    a, b = set(first.manifest.tied), set(other.manifest.tied)
+    if a == b:
+        return
+    names = sorted(a ^ b)[0]
+    tied, untied = (first.short, other.short) if a - b else (other.short, first.short)
+    raise incompatible(
+        f"{' and '.join(names[:MOST_LISTED])} are one tensor in checkpoint {tied} and several in {untied}; merge "
+        "networks that tie the same weights",
+        names,
     )
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-from penult_kernels.weight_space.blocks import blocks_of
 from penult_proto.enums import name_of
 from penult_proto.errors import ErrorKind
 from penult_proto.merge_methods import SELECT_METRICS, MergeMethod
@@ -24,7 +23,7 @@ from penult_server.front.queries.merges.statistics import (
     complete_statistics,
 )
 from penult_server.front.registry_thread import Registry
-from penult_server.merging.tensors import Scope, has_batch_norm, head_of, merged_tensors
+from penult_server.merging.tensors import Scope, all_blocks, has_batch_norm, head_of, merged_tensors
 from penult_server.notes import Note, notes_to_proto
 from penult_server.registry.catalog import Catalog
 from penult_server.stores.runs import read_run_manifest
@@ -45,9 +44,16 @@ class _Found:
 
 
 async def complete_merge(
-    spec: merges_pb2.MergeSpec, registry: Registry, root: Path, find_dataset: FindDataset, usual: str = ""
+    spec: merges_pb2.MergeSpec,
+    registry: Registry,
+    root: Path,
+    find_dataset: FindDataset,
+    usual: str = "",
+    *,
+    is_made: bool = True,
 ) -> None:
-    """In place; `usual`: the dataset of running statistics where none is named, before the parents' own.
+    """In place; `usual`: the dataset of running statistics where none is named, before the parents' own; `is_made`:
+    whether a network is made, which has running statistics.
 
     Raises ServiceError: INVALID_ARGUMENT, UNKNOWN_METHOD, UNKNOWN_CHECKPOINT, UNKNOWN_DATASET,
     INCOMPATIBLE_CHECKPOINTS, STORE_CORRUPT.
@@ -67,7 +73,7 @@ async def complete_merge(
     if base and base not in {one.manifest.digest for one in facts}:
         check_bodies(first, await asyncio.to_thread(facts_of, root, base), allow_datasets=True)
     changes_body = bool(merged - head_of(first.manifest))
-    has_statistics = changes_body and has_batch_norm(first.header)
+    has_statistics = is_made and changes_body and has_batch_norm(first.header)
     reads = method.selects or method.reads_rows
     measures = complete_statistics(spec, has_batch_norm=has_statistics, selects=reads)
     _check_number(found, method, base, measures=measures)
@@ -169,7 +175,7 @@ def _facts(root: Path, found: _Found, spec: merges_pb2.MergeSpec) -> list[Facts]
 def _scope(spec: merges_pb2.MergeSpec, first: Facts) -> Scope:
     """In place: the scope. Raises ServiceError (INVALID_ARGUMENT) for blocks that do not exist, listing all."""
     spec.scope = spec.scope or merges_pb2.MERGE_SCOPE_BODY
-    known = list(blocks_of(sorted(first.header.tensors)))
+    known = list(all_blocks(first.header, first.manifest))
     for name in spec.blocks:
         if name not in known:
             raise unknown(ErrorKind.INVALID_ARGUMENT, f"block of {first.manifest.backbone!r} called", name, known)

@@ -12,6 +12,7 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
+from penult_kernels import budget
 from penult_kernels.arrays import Array, asarray_like, blocks, to_host
 
 MOST_SHAPLEY = 12
@@ -160,16 +161,22 @@ def shapley_values(score: Callable[[NDArray[np.float64]], NDArray[np.float64]], 
     return np.stack(found)
 
 
-def fisher_of_head(features: Array, logits: Array) -> tuple[Array, Array]:
+def fisher_of_head(features: Array, logits: Array, check: Callable[[], None] = lambda: None) -> tuple[Array, Array]:
     """The diagonal of the Fisher information of a head's weight (C, D) and bias (C,), in closed form.
 
-    F_kj = E p_k (1 - p_k) x_j^2 and E p_k (1 - p_k), over rows (N, D) with logits (N, C).
+    F_kj = E p_k (1 - p_k) x_j^2 and E p_k (1 - p_k), over rows (N, D) with logits (N, C). `check` is called between
+    blocks of rows, of which one is in float64 at a time; what it raises ends the computation.
     """
     xp = array_namespace(logits)
     probability = _softmax(logits)
     spread = probability * (1 - probability) / int(logits.shape[0])
-    in_float64 = xp.astype(features, xp.float64)
-    return xp.matmul(xp.matrix_transpose(spread), in_float64 * in_float64), xp.sum(spread, axis=0)
+    n_rows, width = (int(one) for one in features.shape)
+    weight = xp.zeros((int(logits.shape[1]), width), dtype=xp.float64, device=logits.device)
+    for block in blocks(n_rows, budget.of(features).rows_of_pass(width)):
+        check()
+        rows = xp.astype(features[block, :], xp.float64)
+        weight += xp.matmul(xp.matrix_transpose(spread[block, :]), rows * rows)
+    return weight, xp.sum(spread, axis=0)
 
 
 def moments_soup(heads: NDArray[np.float64], grams: NDArray[np.float64], *, ridge: float = 1e-6) -> NDArray[np.float64]:

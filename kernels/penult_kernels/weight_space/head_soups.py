@@ -13,7 +13,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array, asarray_like, blocks, to_host
+from penult_kernels.arrays import Array, asarray_like, blocks, one_hot, to_host
 
 MOST_SHAPLEY = 12
 """Heads whose 2^H soups are all scored."""
@@ -78,7 +78,7 @@ def score_soups(
         check()
         flat = xp.reshape(logits[:, block, :], (n_heads, -1))
         mixed = xp.reshape(xp.matmul(mixing, flat), (len(shares), -1, n_classes))
-        member = asarray_like(np.eye(n_groups)[g[block]], logits)
+        member = asarray_like(one_hot(g[block], n_groups), logits)
         loss, is_right = _row_scores(mixed, np.asarray(y)[block])
         right += to_host(xp.matmul(is_right, member))
         lost += to_host(xp.matmul(loss, member))
@@ -214,7 +214,7 @@ def _derivatives(
         part = logits[:, block, :]
         flat = xp.reshape(part, (n_heads, -1))
         mixed = xp.reshape(xp.matmul(asarray_like(shares[None, :], logits), flat), (-1, n_classes))
-        probability, right = _softmax(mixed), np.eye(n_classes)[y[block]]
+        probability, right = _softmax(mixed), one_hot(y[block], n_classes)
         own = asarray_like(weight[block], logits)[:, None]
         rows, _ = _row_scores(mixed[None, :, :], y[block])
         loss += float(xp.sum(rows[0, :] * own[:, 0]))
@@ -262,7 +262,7 @@ def _row_scores(logits: Array, y: NDArray[np.int64]) -> tuple[Array, Array]:
     xp = array_namespace(logits)
     highest = xp.max(logits, axis=2, keepdims=True)
     sums = xp.log(xp.sum(xp.exp(logits - highest), axis=2)) + highest[:, :, 0]
-    right = asarray_like(np.eye(int(logits.shape[2]))[y], logits)
+    right = asarray_like(one_hot(y, int(logits.shape[2])), logits)
     loss = sums - xp.sum(logits * right[None, :, :], axis=2)
     predicted = xp.argmax(logits, axis=2)
     return loss, xp.astype(predicted == asarray_like(np.asarray(y), logits)[None, :], xp.float64)

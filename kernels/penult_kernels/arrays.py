@@ -35,6 +35,15 @@ def blocks(n_rows: int, step: int) -> Iterator[slice]:
     return (slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step))
 
 
+def one_hot(labels: NDArray[np.int64], n_labels: int) -> NDArray[np.float64]:
+    """(N, n_labels) 1 at the label of each row, zeros for one that is out of range; no identity of all is made.
+
+    >>> one_hot(np.array([1, -1]), 2).tolist()
+    [[0.0, 1.0], [0.0, 0.0]]
+    """
+    return (labels[:, None] == np.arange(n_labels)).astype(np.float64)
+
+
 def host_labels(labels: Array, n_rows: int, n_labels: int, *, name: str, lowest: int = 0) -> NDArray[np.int64]:
     """Check that `labels` is (n_rows,) whole numbers in lowest ... n_labels - 1 and return it on the host.
 

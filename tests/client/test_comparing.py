@@ -2,18 +2,21 @@
 
 import itertools
 import math
+from dataclasses import MISSING, fields
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from penult.calls.diagnosis.systems import ComparingSystems
 from penult.errors import InvalidRequest
 from penult.results.comparing.comparison import MEASURES
 from penult.results.comparing.groups import _two_sided_t, evenness, kemeny, mean_ranks, moon, rank_systems
 from penult.results.comparing.pairs import ensemble_gain, error_inconsistency, specialisation
 from penult.results.comparing.scored import Scored, scored_together
 from penult.results.comparing.values import holm, mcnemar, paired_difference, wilson
-from penult.results.records import Labels
+from penult.results.records import Checkpoint, Labels
 from penult.results.rows.predictions import Predictions
 
 
@@ -186,3 +189,38 @@ def test_rows_are_joined_by_their_ids():
         scored_together([first, predictions([4, 9, 2, 7], [1, 1, 1, 0], 1)], ["a", "b"])
     with pytest.raises(InvalidRequest, match="no row id"):
         scored_together([first, predictions([1], [1], 1)], ["a", "b"])
+
+
+def checkpoint(digest, dataset):
+    needed = [one.name for one in fields(Checkpoint) if one.default is MISSING and one.default_factory is MISSING]
+    return Checkpoint(**(dict.fromkeys(needed, "") | {"digest": digest, "dataset_digest": dataset, "epoch": 1.0}))
+
+
+def compared(sets):
+    """What `compare` reads of the stored sets (kind, dataset) of "a" and "b", which were trained on "one"."""
+    of = {
+        digest: [SimpleNamespace(feature_kind=kind, dataset=name, dataset_digest=name) for kind, name in own]
+        for digest, own in sets.items()
+    }
+    read = []
+
+    class Systems(ComparingSystems):
+        features = SimpleNamespace(list=lambda checkpoint, **_: of[checkpoint.digest])
+
+        def predictions(self, features, **_):
+            read.append((features.feature_kind, features.dataset))
+            return predictions([1, 2], [0, 1], 0)
+
+    Systems().compare([checkpoint("a", "one"), checkpoint("b", "one")], split="test", measures="evenness")
+    return read
+
+
+def test_what_is_compared_is_of_one_dataset_and_what_heads_read():
+    """Row ids of two datasets are often the same numbers, and so may their labels be."""
+    own = [("flat", "one"), ("pooled", "two"), ("pooled", "one")]
+    assert compared({"a": own, "b": own[::-1]}) == [("pooled", "one")] * 2
+    assert compared({"a": own[1:2], "b": own[1:2]}) == [("pooled", "two")] * 2
+    with pytest.raises(InvalidRequest, match="one dataset"):
+        compared({"a": own[1:2], "b": own[2:]})
+    with pytest.raises(InvalidRequest, match="several datasets"):
+        compared({"a": own, "b": [("pooled", "two"), ("pooled", "three")]})

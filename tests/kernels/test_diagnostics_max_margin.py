@@ -180,6 +180,8 @@ def test_a_machine_that_is_too_large_is_told_not_failed():
     one = diagnosed(x, y, Head(weight=rng.standard_normal((k, 91)), bias=np.zeros(k)))["max_margin_cosine", (), ""]
     assert math.isnan(one.value)
     assert "ask for fewer rows" in one.note
+    with pytest.raises(ValueError, match="too large"):  # before anything of classes by classes is made
+        constraints_of(np.ones((4, 9)), np.arange(4), 25_000, np.full(4, np.inf))
 
 
 def test_the_margin_of_svc_with_an_intercept_is_not_smaller():

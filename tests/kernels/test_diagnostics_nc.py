@@ -212,3 +212,6 @@ def test_traces_of_an_empty_group(made):
     means = [less["x"][less["y"] * 2 + less["a"] == p].mean(axis=0) for p in (0, 1, 2, 4, 5)]
     apart = np.mean(np.sum((np.stack(means) - less["x"].mean(axis=0)) ** 2, axis=1))
     assert found["trace_between_part", (), ""].value == pytest.approx(apart)
+    part = less["y"] * 2 + less["a"]
+    within = [np.sum((less["x"][part == p] - m) ** 2) for p, m in zip((0, 1, 2, 4, 5), means, strict=True)]
+    assert found["trace_within_part", (), ""].value == pytest.approx(sum(within) / part.size)

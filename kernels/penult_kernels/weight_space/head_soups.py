@@ -12,7 +12,8 @@ import numpy as np
 from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
-from penult_kernels.arrays import Array, asarray_like, blocks, to_host
+from penult_kernels import budget
+from penult_kernels.arrays import Array, asarray_like, blocks, one_hot, to_host
 
 MOST_SHAPLEY = 12
 """Heads whose 2^H soups are all scored."""
@@ -77,7 +78,7 @@ def score_soups(
         check()
         flat = xp.reshape(logits[:, block, :], (n_heads, -1))
         mixed = xp.reshape(xp.matmul(mixing, flat), (len(shares), -1, n_classes))
-        member = asarray_like(np.eye(n_groups)[g[block]], logits)
+        member = asarray_like(one_hot(g[block], n_groups), logits)
         loss, is_right = _row_scores(mixed, np.asarray(y)[block])
         right += to_host(xp.matmul(is_right, member))
         lost += to_host(xp.matmul(loss, member))
@@ -160,16 +161,22 @@ def shapley_values(score: Callable[[NDArray[np.float64]], NDArray[np.float64]], 
     return np.stack(found)
 
 
-def fisher_of_head(features: Array, logits: Array) -> tuple[Array, Array]:
+def fisher_of_head(features: Array, logits: Array, check: Callable[[], None] = lambda: None) -> tuple[Array, Array]:
     """The diagonal of the Fisher information of a head's weight (C, D) and bias (C,), in closed form.
 
-    F_kj = E p_k (1 - p_k) x_j^2 and E p_k (1 - p_k), over rows (N, D) with logits (N, C).
+    F_kj = E p_k (1 - p_k) x_j^2 and E p_k (1 - p_k), over rows (N, D) with logits (N, C). `check` is called between
+    blocks of rows, of which one is in float64 at a time; what it raises ends the computation.
     """
     xp = array_namespace(logits)
     probability = _softmax(logits)
     spread = probability * (1 - probability) / int(logits.shape[0])
-    in_float64 = xp.astype(features, xp.float64)
-    return xp.matmul(xp.matrix_transpose(spread), in_float64 * in_float64), xp.sum(spread, axis=0)
+    n_rows, width = (int(one) for one in features.shape)
+    weight = xp.zeros((int(logits.shape[1]), width), dtype=xp.float64, device=logits.device)
+    for block in blocks(n_rows, budget.of(features).rows_of_pass(width)):
+        check()
+        rows = xp.astype(features[block, :], xp.float64)
+        weight += xp.matmul(xp.matrix_transpose(spread[block, :]), rows * rows)
+    return weight, xp.sum(spread, axis=0)
 
 
 def moments_soup(heads: NDArray[np.float64], grams: NDArray[np.float64], *, ridge: float = 1e-6) -> NDArray[np.float64]:
@@ -207,7 +214,7 @@ def _derivatives(
         part = logits[:, block, :]
         flat = xp.reshape(part, (n_heads, -1))
         mixed = xp.reshape(xp.matmul(asarray_like(shares[None, :], logits), flat), (-1, n_classes))
-        probability, right = _softmax(mixed), np.eye(n_classes)[y[block]]
+        probability, right = _softmax(mixed), one_hot(y[block], n_classes)
         own = asarray_like(weight[block], logits)[:, None]
         rows, _ = _row_scores(mixed[None, :, :], y[block])
         loss += float(xp.sum(rows[0, :] * own[:, 0]))
@@ -255,7 +262,7 @@ def _row_scores(logits: Array, y: NDArray[np.int64]) -> tuple[Array, Array]:
     xp = array_namespace(logits)
     highest = xp.max(logits, axis=2, keepdims=True)
     sums = xp.log(xp.sum(xp.exp(logits - highest), axis=2)) + highest[:, :, 0]
-    right = asarray_like(np.eye(int(logits.shape[2]))[y], logits)
+    right = asarray_like(one_hot(y, int(logits.shape[2])), logits)
     loss = sums - xp.sum(logits * right[None, :, :], axis=2)
     predicted = xp.argmax(logits, axis=2)
     return loss, xp.astype(predicted == asarray_like(np.asarray(y), logits)[None, :], xp.float64)

@@ -83,6 +83,11 @@ def available_bytes(backend: Backend) -> int | None:
     if backend.name == "cupy":
         free, _total = backend.xp.cuda.runtime.memGetInfo()
         return int(free) // backend.sharers + int(backend.xp.get_default_memory_pool().free_bytes())
+    return available_host_bytes(backend)
+
+
+def available_host_bytes(backend: Backend) -> int | None:
+    """The same of the machine's memory."""
     free = host_bytes()
     return None if free is None else free // backend.sharers
 

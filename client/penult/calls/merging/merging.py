@@ -363,6 +363,7 @@ class Merging(Finetuning, Refitting):
         ------
         InvalidRequest : heads that do not fit the set or each other; an argument without effect.
         NotFound : an unknown name.
+        Busy : kind ``out_of_memory``.
         """
         from penult.wire.merging.head_soups import head_soup, soup_request  # not with `import penult`
 

@@ -97,7 +97,7 @@ def within(pooled: Pooled) -> Floats:
     >>> bool(np.isclose(within(pooled)[0], naive))
     True
     """
-    return np.sum(pooled.scatter, axis=1) / np.sum(pooled.weight, axis=1)
+    return np.sum(np.where(pooled.weight > 0, pooled.scatter, 0.0), axis=1) / np.sum(pooled.weight, axis=1)
 
 
 def between(pooled: Pooled, whole: Pooled) -> Floats:

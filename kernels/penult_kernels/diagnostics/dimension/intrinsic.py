@@ -159,7 +159,7 @@ def _drawn(context: Context, part: int, k: int) -> list[Floats]:
     """Distances of matched draws, each within its own rows; none of rows that are not in memory."""
     subject, draws = context.subject, context.draws
     size, d = subject.smallest, subject.rows.shape[1]
-    if Need.MEMORY not in subject.has or not draws.matched or size < FEWEST:
+    if Need.MEMORY not in subject.has or not draws.matched or size < FEWEST or not subject.counts[part]:
         return []
     n_draws = int(min(draws.matched, DRAW_WORK // (size * size * (d + 20))))
     is_whole = subject.counts[part] == size

@@ -5,7 +5,7 @@ from array_api_compat import array_namespace
 from numpy.typing import NDArray
 
 from penult_kernels import budget
-from penult_kernels.arrays import Array, asarray_like, blocks, to_host
+from penult_kernels.arrays import Array, asarray_like, blocks, one_hot, to_host
 from penult_kernels.loss import log_softmax
 from penult_kernels.products import product
 from penult_kernels.rows import RowSource
@@ -32,12 +32,11 @@ def mean_gradients(rows: RowSource, logits: Floats, y: Integers, part: Integers,
     e = np.exp(np.asarray(log_softmax(logits)))
     e[np.arange(n), y] -= 1.0
     count = np.bincount(part[part >= 0], minlength=n_parts)
-    weights = (part[:, None] == np.arange(n_parts)[None, :]) / np.maximum(count, 1)[None, :]
     found = np.zeros((n_parts, logits.shape[1], d + 1))
     for tile in blocks(n, budget.of(rows.like).rows_per_single_pass):
         xp = array_namespace(rows.like)
         z = xp.astype(rows.block(tile), xp.float64)
-        pairs = (weights[tile, :, None] * e[tile, None, :]).reshape(z.shape[0], -1)
+        pairs = (_shares(part[tile], count)[:, :, None] * e[tile, None, :]).reshape(z.shape[0], -1)
         found[:, :, :-1] += to_host(asarray_like(pairs, z).T @ z).reshape(n_parts, -1, d)
         found[:, :, -1] += pairs.sum(axis=0).reshape(n_parts, -1)
     found[count == 0] = np.nan
@@ -66,7 +65,6 @@ def mean_changes(
     """
     (n, d), (n_moves, k) = rows.shape, (int(length) for length in bias.shape)
     count = np.bincount(part[part >= 0], minlength=n_parts)
-    weights = (part[:, None] == np.arange(n_parts)[None, :]) / np.maximum(count, 1)[None, :]
     p = np.exp(np.asarray(log_softmax(logits)))
     found = np.zeros((n_moves, n_parts))
     step = max(1, min(budget.of(rows.like).rows_per_single_pass, NUMBERS // (n_moves * k)))
@@ -76,10 +74,15 @@ def mean_changes(
         flat = xp.reshape(xp.astype(weight, z.dtype if z.dtype == xp.float64 else xp.float32), (n_moves * k, d))
         moved = product(xp.astype(z, flat.dtype, copy=False), flat.T)
         change = xp.reshape(xp.astype(moved, xp.float64), (z.shape[0], n_moves, k)) + bias
-        own = np.eye(k)[y[tile]]
+        own = one_hot(y[tile], k)
         away = change - xp.sum(change * asarray_like(own, change)[:, None, :], axis=2, keepdims=True)
         grown = xp.expm1(xp.clip(away, max=600.0)) * asarray_like(p[tile], change)[:, None, :]
         each = xp.log1p(xp.sum(grown, axis=2))
-        found += to_host(each.T @ asarray_like(weights[tile], change))
+        found += to_host(each.T @ asarray_like(_shares(part[tile], count), change))
     found[:, count == 0] = np.nan
     return found
+
+
+def _shares(part: Integers, count: Integers) -> Floats:
+    """(t, T) what each row of a tile counts in the mean of each part."""
+    return one_hot(part, count.size) / np.maximum(count, 1)[None, :]

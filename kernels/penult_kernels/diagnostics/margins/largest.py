@@ -13,6 +13,7 @@ from penult_kernels.linear.hinge.machine import (
     LARGEST_SYSTEM,
     NO_MARGIN,
     TooLargeError,
+    check_size,
     class_basis,
     constraints_of,
     solve_machine,
@@ -74,9 +75,10 @@ def largest_of(context: Context) -> tuple[Floats | None, str]:
     """The head of the largest margin (K, D) on all rows; or why there is none."""
     subject = context.subject
     n = subject.rows.shape[0]
-    z = to_host(context.gather(np.arange(n)))
-    hard = constraints_of(z, subject.y, subject.n_classes, np.full(n, np.inf))
     try:
+        check_size(*subject.rows.shape, subject.n_classes)
+        z = to_host(context.gather(np.arange(n)))
+        hard = constraints_of(z, subject.y, subject.n_classes, np.full(n, np.inf))
         found = solve_machine(hard, tolerance=TOLERANCE, check=context.check)
     except TooLargeError:
         return None, TOO_LARGE.format(LARGEST_SYSTEM)

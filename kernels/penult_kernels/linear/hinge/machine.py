@@ -29,6 +29,8 @@ LARGEST_RHO = 1e7
 """Bound of rho times the mean square length of the rows: beyond it Newton's systems are rounding."""
 LARGEST_SYSTEM = 8192
 """Unknowns of a Newton system that is solved; with more the solver says that it is too large."""
+MOST_CONSTRAINTS = 2**25
+"""Rows by other classes at most: five arrays of each (1.3 GB)."""
 NO_MARGIN = 1e-6
 """Largest margin, over the root mean square length of the rows, below which rows are called inseparable."""
 
@@ -67,8 +69,12 @@ class Constraints:
     """(n, D)."""
     row: Integers
     """(m,) row of each."""
-    u: Floats
-    """(m, q)."""
+    own: Integers
+    """(m,) class of the row."""
+    rest: Integers
+    """(m,) the other class."""
+    basis: Floats
+    """(K, q) B."""
     b: Floats
     """(m,)."""
     most: Floats
@@ -81,13 +87,19 @@ class Constraints:
 
     def margins(self, w: Floats) -> Floats:
         """(m,)."""
-        return np.sum((self.z @ w.T)[self.row] * self.u, axis=1)
+        logits = self.z @ (self.basis @ w).T
+        return logits[self.row, self.own] - logits[self.row, self.rest]
 
     def combined(self, a: Floats) -> Floats:
         """(q, D) sum_j a_j u_j z_i(j)^T."""
-        by_row = np.zeros((self.z.shape[0], self.u.shape[1]))
-        np.add.at(by_row, self.row, a[:, None] * self.u)
-        return by_row.T @ self.z
+        by_class = np.zeros((self.z.shape[0], self.basis.shape[0]))
+        by_class[self.row, self.rest] = -a
+        by_class[self.row, self.own] = np.bincount(self.row, weights=a, minlength=self.z.shape[0])[self.row]
+        return self.basis.T @ (by_class.T @ self.z)
+
+    def u(self, which: Integers) -> Floats:
+        """(s, q) u of some."""
+        return self.basis[self.own[which]] - self.basis[self.rest[which]]
 
 
 def constraints_of(z: Floats, y: Integers, n_classes: int, most: Floats, offset: Floats | None = None) -> Constraints:
@@ -99,13 +111,33 @@ def constraints_of(z: Floats, y: Integers, n_classes: int, most: Floats, offset:
         Largest multiplier of the constraints of a row: its weight over l2, or infinity.
     offset : array of shape (n, K), optional
         Added to the logits.
+
+    Raises TooLargeError as `check_size` does.
     """
-    basis = class_basis(n_classes)
-    other = np.array([[c for c in range(n_classes) if c != own] for own in range(n_classes)])[y]
+    check_size(*z.shape, n_classes, has_offset=offset is not None)
+    others = np.arange(n_classes - 1)
     row = np.repeat(np.arange(y.size), n_classes - 1)
-    own, rest = np.repeat(y, n_classes - 1), other.ravel()
+    own, rest = np.repeat(y, n_classes - 1), (others + (others >= y[:, None])).ravel()
     b = np.ones(row.size) if offset is None else 1.0 - (offset[row, own] - offset[row, rest])
-    return Constraints(z=z, row=row, u=basis[own] - basis[rest], b=b, most=most[row])
+    return Constraints(z=z, row=row, own=own, rest=rest, basis=class_basis(n_classes), b=b, most=most[row])
+
+
+def check_size(n: int, d: int, n_classes: int, *, has_offset: bool = False) -> None:
+    """Raise TooLargeError for rows (n, d) whose machine cannot be solved, before anything is made of them.
+
+    Without an offset every constraint is missed at w = 0, so that the first Newton system is of all of them.
+    """
+    n_constraints, n_weights = n * (n_classes - 1), (n_classes - 1) * d
+    if n_constraints > MOST_CONSTRAINTS or (not has_offset and min(n_constraints, n_weights) > LARGEST_SYSTEM):
+        raise _too_large(n_constraints, n_weights)
+
+
+def _too_large(n_constraints: int, n_weights: int) -> TooLargeError:
+    return TooLargeError(
+        f"a machine of {n_constraints} support vectors and {n_weights} weights is too large for this solver (at most "
+        f"{LARGEST_SYSTEM} of either, and {MOST_CONSTRAINTS} rows by other classes): fit fewer rows, or link='softmax' "
+        "with a small l2"
+    )
 
 
 def class_basis(n_classes: int) -> Floats:
@@ -126,7 +158,7 @@ def solve_machine(
     """
     a = np.zeros(given.b.size)
     check()
-    w = np.zeros((given.u.shape[1], given.z.shape[1]))
+    w = np.zeros((given.basis.shape[1], given.z.shape[1]))
     size = given.mean_square
     rho, steps = 1.0 / (size or 1.0), 0
     found = _described(given, w, a, steps)
@@ -213,11 +245,8 @@ def _direction(given: Constraints, inside: Integers, gradient: Floats, rho: floa
     if not inside.size:
         return -gradient
     if min(inside.size, q * d) > LARGEST_SYSTEM:
-        raise TooLargeError(
-            f"a machine of {inside.size} support vectors and {q * d} weights is too large for this solver (at most "
-            f"{LARGEST_SYSTEM} of either): fit fewer rows, or link='softmax' with a small l2"
-        )
-    z, u = given.z[given.row[inside]], given.u[inside]
+        raise _too_large(inside.size, q * d)
+    z, u = given.z[given.row[inside]], given.u(inside)
     if inside.size <= q * d:
         gram = (z @ z.T) * (u @ u.T)
         gram[np.diag_indices_from(gram)] += 1.0 / rho

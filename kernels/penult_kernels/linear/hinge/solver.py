@@ -13,7 +13,7 @@ from penult_kernels.arrays import blocks as tiles
 from penult_kernels.linear.block_fit import BlockFit, unsolved
 from penult_kernels.linear.blocks.blocks import Block
 from penult_kernels.linear.control import Control
-from penult_kernels.linear.hinge.machine import Machine, class_basis, constraints_of, solve_machine
+from penult_kernels.linear.hinge.machine import Machine, check_size, class_basis, constraints_of, solve_machine
 from penult_kernels.linear.problem import Intercept
 
 Floats = NDArray[np.float64]
@@ -44,6 +44,7 @@ def _solved(features: Array, block: Block, control: Control) -> BlockFit:
     y = np.argmax(target[used], axis=1)
     if not bool((target[used, y] == 1.0).all()):
         raise ValueError("hinge losses need classes as targets, not distributions over them")
+    check_size(used.size, int(features.shape[1]), block.n_columns, has_offset=block.full_offset is not None)
     z = _rows(features, block, used)
     if block.intercept is Intercept.PENALIZED:
         z = np.column_stack([z, np.full(used.size, block.intercept_scale)])

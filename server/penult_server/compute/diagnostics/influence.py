@@ -180,4 +180,9 @@ def _check_sizes(request: pb.InfluenceRequest, on: ScoredRows, material: RefitMa
         )
     unknowns = min(len(manifest.labels.classes), 8192) * (manifest.n_features + 1)
     hessian = 8 * min(unknowns, 8192) ** 2
-    require(4 * hessian + TILE_BYTES, available_bytes(resources.backend), "use a refit of features of fewer columns")
+    gradients = 16 * on.n_parts * len(manifest.labels.classes) * (manifest.n_features + 1)
+    require(
+        4 * hessian + gradients + TILE_BYTES,
+        available_bytes(resources.backend),
+        "use a refit of features of fewer columns, or ask by='all'",
+    )

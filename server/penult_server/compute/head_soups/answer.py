@@ -22,6 +22,7 @@ from penult_kernels.weight_space.head_soups import (
 )
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
+from penult_server.compute.memory import available_bytes, require
 from penult_server.compute.refits.evaluation import metrics_of
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.named_heads import Rules, head_to_proto
@@ -61,8 +62,8 @@ class _Asked:
 def soup_heads(
     request: pb.SoupHeadsRequest, material: RefitMaterial, check: Callable[[], None], progress: Reporter = SILENT
 ) -> pb.HeadSoup:
-    """Raises ServiceError: WRONG_SHAPE, NOT_FINITE, INVALID_ARGUMENT, OTHER_CLASSES, OTHER_CHECKPOINT and what loading
-    raises."""
+    """Raises ServiceError: WRONG_SHAPE, NOT_FINITE, INVALID_ARGUMENT, OTHER_CLASSES, OTHER_CHECKPOINT, TOO_LARGE,
+    OUT_OF_MEMORY and what loading raises."""
     heads = [material.given_head(one) for one in request.heads]
     manifest = material.manifest(request.feature_set)
     rules = Rules(
@@ -83,6 +84,7 @@ def soup_heads(
             f"{n_bytes / 2**30:.1f} GiB, more than {MOST_LOGITS_BYTES / 2**30:.0f}; give fewer heads or rows",
             field="heads",
         )
+    require(2 * n_bytes, available_bytes(material.backend), "give fewer heads, or a smaller set")
     logits = material.reporting(progress).logits_of(request.feature_set, ordered, check)
     xp = array_namespace(logits[0])
     stacked = xp.stack(list(logits))
@@ -154,7 +156,7 @@ def _fisher(asked: _Asked, answer: pb.HeadSoup) -> Head:
     above = np.zeros_like(_with_bias(asked.heads[0]))
     below = np.zeros_like(above)
     for head, logits in zip(asked.heads, asked.logits, strict=True):
-        weight, bias = (to_host(one).astype(np.float64) for one in fisher_of_head(features, logits))
+        weight, bias = (to_host(one).astype(np.float64) for one in fisher_of_head(features, logits, asked.check))
         information = np.concatenate([weight, bias[:, None]], axis=1)
         norm = float(np.sqrt((information**2).sum()))
         information = information / norm if norm else information

@@ -14,6 +14,7 @@ from penult_kernels.trajectories.settings import Keep, Optimizer, Schedule, Traj
 from penult_proto.enums import name_of
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import refits_pb2 as pb
+from penult_server.compute.memory import available_host_bytes, require
 from penult_server.compute.refits.checks import explained
 from penult_server.compute.refits.material import RefitMaterial
 from penult_server.compute.refits.named_heads import head_from_proto
@@ -110,6 +111,10 @@ class ProblemMaker:
     def _task(self, request: pb.RefitRequest, subset: Subset, draw: Draw, weights: Floats | None, repeat: int) -> Task:
         self._material.pause()
         self._material.check_rows(self._digest, draw.rows.size)
+        if request.link == pb.LINK_HINGE:
+            # Its solver has the rows in float64 on the host, and those that have a multiplier twice more.
+            needed = 24 * draw.rows.size * self._labelled.manifest.n_features
+            require(needed, available_host_bytes(self._material.backend), "fit fewer rows, or link='softmax'")
         settings, own = None, draw.weight
         if request.HasField("path"):
             sampler = None

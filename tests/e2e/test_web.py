@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from server_processes import until
-from web_site import CHROMIUM, HOSTILE, WATCHED, Page, Site, axe_script, fresh, users_token
+from web_site import CHROMIUM, HOSTILE, WATCHED, Page, Site, axe_script, free_port, fresh, users_token
 
 import penult
 from penult.web import report as reports
@@ -467,13 +467,14 @@ def test_a_report_of_twenty_runs_stays_below_a_megabyte(site):
 
 
 def test_the_page_listens_on_this_machine_alone_unless_it_has_a_certificate(tmp_path):
-    from penult.web.serving import check_listening
+    from penult.web.serving import check_listening, is_reached
 
     with pytest.raises(penult.InvalidRequest, match="in the clear"):
         check_listening("0.0.0.0", None, None)
     check_listening("127.0.0.1", None, None)
     with pytest.raises(penult.InvalidRequest, match="go together"):
         check_listening("127.0.0.1", tmp_path / "cert.pem", None)
+    assert not is_reached(f"[::1]:{free_port()}")
 
 
 def test_over_tls_the_cookie_is_secure(site, tmp_path):

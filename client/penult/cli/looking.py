@@ -55,12 +55,16 @@ def web(
     """Serve a page that shows what a server has stored and does, live. Each visitor logs in with a token; the page has
     none of its own. Ctrl-C ends it."""
     _require("penult web")
-    from penult.web.serving import serve
+    from penult.connecting import configured
+    from penult.web.serving import is_reached, serve
 
     if root is not None and (address is not None or tls or tls_ca):
         raise click.UsageError("--root names a store on this machine, the other options a server: give one of both")
     if root is not None:
         check_store(root, starts=False)
+    elif not is_reached(where := configured(address).address):
+        said = f"no server answers at {where} now. Of a store on this machine, such as demo: penult web --root demo"
+        click.echo(said, err=True)
     serve(
         address,
         root,

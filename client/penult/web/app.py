@@ -90,7 +90,7 @@ class Site:
             Mount("/static", _Static(directory=HERE / "static")),
             Route("/{other:path}", self._visited(_nothing)),
         ]
-        compressed = [Middleware(GZipMiddleware, minimum_size=1000)]
+        compressed = [Middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)]
         return SecureHeaders(Starlette(routes=routes, middleware=compressed, lifespan=self._living))
 
     @asynccontextmanager

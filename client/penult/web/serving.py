@@ -80,6 +80,16 @@ def check_listening(host: str, certificate: Path | None, key: Path | None) -> No
             raise invalid(f"{certificate} and {key} are not a certificate and its key, in PEM ({error})") from None
 
 
+def is_reached(address: str) -> bool:
+    """Whether anything listens at an address of a server."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2.0).close()
+    except OSError:
+        return False
+    return True
+
+
 def connected(address: str, token: str, *, tls: bool, tls_ca: str | Path | None) -> Client:
     """A client for one visitor. Raises what `penult.connect` raises."""
     connection = Connection(address, token=token, tls=tls, tls_ca=tls_ca)

@@ -49,6 +49,11 @@ class Chart:
     """What each x is called, for points; empty for lines."""
 
     @property
+    def has_whole_x(self) -> bool:
+        """Whether the axis has whole numbers alone, as epochs have."""
+        return self.kind == "lines" and all(value == int(value) for value in self.x)
+
+    @property
     def n_left_out(self) -> int:
         """Values that a logarithmic axis cannot show."""
         if not self.log_y:
@@ -62,6 +67,7 @@ class Chart:
             "kind": self.kind,
             "labels": [self.x_label, self.y_label],
             "log": [self.log_x, self.log_y],
+            "whole": self.has_whole_x,
             "lines": [
                 {
                     "name": one_line(line.name, LONGEST_NAME),

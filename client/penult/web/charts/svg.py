@@ -96,6 +96,7 @@ def _axes(chart: Chart, x: Scale, y: Scale, xs: tuple[float, float], ys: tuple[f
     parts += [
         f'<text x="{x(value):.1f}" y="{bottom + 16}" text-anchor="middle">{value:g}</text>'
         for value in ticks(*xs, is_log=chart.log_x)
+        if not chart.has_whole_x or value == int(value)
     ]
     parts.append(
         f'<path d="M{LEFT} {TOP}V{bottom}H{WIDTH - RIGHT}" fill="none" stroke="currentColor" opacity="0.6"/>'

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.responses import Response
 
 from penult.calls.methods.presets import presets
-from penult.display.html import Trusted
+from penult.display.html import Trusted, text
 from penult.results.refits import Refit
 from penult.results.spectra import Spectra
 from penult.types import ResultKind
@@ -28,7 +28,7 @@ from penult.web.pages.parts import (
     summaries_table,
 )
 from penult.web.pages.repeating import call
-from penult.web.rendering import digest_link, link, path, render, shown, when
+from penult.web.rendering import digest_link, joined, link, path, render, shown, when
 
 if TYPE_CHECKING:
     from penult.calls.catalog.results import Answer
@@ -62,7 +62,7 @@ async def refits(visit: Visit) -> Response:
         lambda: visit.client.results.list(kind="refit", limit=MOST_LISTED),
         lambda: visit.client.features.list(limit=MOST_LISTED),
     )
-    names = {one.digest: feature_name(one) for one in sets}
+    names = {one.digest: f"{one.dataset}/{one.split}" if one.dataset else one.name or "uploaded" for one in sets}
     return visit.page(
         "Refits",
         figures([scatter_chart(found)]),
@@ -80,7 +80,7 @@ def refits_table(found: list[ResultSummary], names: dict[str, str], *, caption: 
             link(path("results", one.digest), one.name or one.digest[:12]),
             one.preset or "own settings",
             one.title,
-            names.get(one.feature_sets[0], one.feature_sets[0][:12]) if one.feature_sets else "",
+            _fitted_on(one.feature_sets[0], names) if one.feature_sets else "",
             "" if score is None else score.evaluated_on,
             "" if score is None else f"{score.average_accuracy:.3f}",
             "" if score is None else f"{score.worst_group_accuracy:.3f}",
@@ -93,6 +93,11 @@ def refits_table(found: list[ResultSummary], names: dict[str, str], *, caption: 
     ]
     header = ("refit", "preset", "settings", "fitted on", "on", "average", "worst group", "which", "", "when")
     return listed(header, rows, caption=caption, n_text=5, none="No refits are stored yet.")
+
+
+def _fitted_on(digest: str, names: dict[str, str]) -> Trusted:
+    """The name of a feature set, which others may share, and the link to it."""
+    return joined((text(names.get(digest, "")), " ", digest_link("features", digest)))
 
 
 async def diagnostics(visit: Visit) -> Response:

@@ -18,6 +18,7 @@ from penult.web.pages.parts import MOST_LISTED, paragraph
 from penult.web.rendering import joined, link, path, render
 
 if TYPE_CHECKING:
+    from penult.results.lists.stored import ResultSummary
     from penult.results.metrics import Metrics
     from penult.results.records import Run
     from penult.web.asking import Visit
@@ -53,7 +54,7 @@ async def compare(visit: Visit) -> Response:
             (one.id, f"{one.name or one.id[:12]}: {one.spec.dataset}, {one.spec.balance}, seed {one.spec.seed}")
             for one in known
         ],
-        refits=[(one.digest, f"{one.name or one.digest[:12]}: {one.title}") for one in answers],
+        refits=[(one.digest, _said_of(one)) for one in answers],
         chosen={*runs, *refits},
         split=split,
     )
@@ -70,6 +71,12 @@ async def compare(visit: Visit) -> Response:
     if len(columns) > MOST:
         raise invalid(f"at most {MOST} columns are compared at once; these are {len(columns)}: choose fewer")
     return visit.page("Compare", *comparison(columns, split), form)
+
+
+def _said_of(refit: ResultSummary) -> str:
+    """A refit as an option: refits of equal settings differ in what they reached."""
+    reached = "".join(f", worst {one.worst_group_accuracy:.3f} on {one.evaluated_on}" for one in refit.scores[:1])
+    return f"{refit.name or refit.digest[:12]}: {refit.title}{reached}"
 
 
 def run_columns(runs: Sequence[Run], split: str, *, linked: bool = True) -> list[Column]:

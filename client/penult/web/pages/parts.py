@@ -54,7 +54,8 @@ def delete_link(visit: Visit, kind: StoredKind, id: str, said: str = "") -> Trus
     if not visit.session.may_run:
         return Trusted("")
     to = path("delete", kind, id)
-    return link(to, said) if said else Trusted(f"<p>{link(to, f'Delete this {kind} ...')}</p>")
+    which = "these features" if kind == "features" else f"this {kind}"
+    return link(to, said) if said else Trusted(f"<p>{link(to, f'Delete {which} ...')}</p>")
 
 
 def runs_table(runs: Iterable[Run], *, caption: str) -> Trusted:

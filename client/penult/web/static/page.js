@@ -113,12 +113,18 @@
         x: { time: false, ...(data.log[0] ? { distr: 3 } : { range: wider }) },
         y: data.log[1] ? { distr: 3 } : { range: wider },
       },
-      axes: [{ ...axis, label: data.labels[0], values: (_, at) => at.map(short) }, { ...axis, label: data.labels[1], size: 64, values: (_, at) => at.map(short) }],
+      axes: [{
+        ...axis, label: data.labels[0], values: (_, at) => at.map(short),
+        ...(data.whole && !data.log[0] ? { incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10000] } : {}),
+      }, { ...axis, label: data.labels[1], size: 64, values: (_, at) => at.map(short) }],
+      // Values of the legend are those under the mouse; without one it has none.
+      hooks: { setCursor: [(plot) => plot.root.classList.toggle("idle", plot.cursor.idx == null)] },
       legend: {
         live: data.kind !== "points",
         markers: { fill: (_, index) => data.lines[index - 1]?.colour ?? "transparent", stroke: () => "transparent" },
       },
     }, columns, (plot, start) => {
+      plot.root.classList.add("idle");
       target.replaceChildren(plot.root);
       start();
     });

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult.results.comparing.scored import Scored
-from penult.results.comparing.values import ComparedValue
+from penult.results.comparing.values import ComparedValue, two_sided_t
 
 Floats = NDArray[np.float64]
 MOST_EXACT = 10
@@ -126,27 +126,8 @@ def moon(scored: Scored) -> Iterator[ComparedValue]:
         second = float(np.polyfit(x, y, 2)[0])
         f = (residuals[0] - residuals[1]) / (residuals[1] / (n - 3)) if residuals[1] > 0 else math.inf
         # P(F(1, m) > f) = P(|t_m| > sqrt f), by the incomplete beta function of half-integers.
-        p = _two_sided_t(math.sqrt(f), n - 3)
+        p = two_sided_t(math.sqrt(f), n - 3)
     for kind, value, own in (("r2_line", line, math.nan), ("r2_parabola", curve, p), ("second_coefficient", second, p)):
         yield ComparedValue(
             measure=base.measure, name=kind, systems=base.systems, part=part, value=value, p=own, n=n, note=note
         )
-
-
-def _two_sided_t(t: float, m: int) -> float:
-    """P(|t_m| > t), in closed form for whole m (Abramowitz & Stegun 26.7.3 and 26.7.4)."""
-    if math.isinf(t):
-        return 0.0
-    angle = math.atan(t / math.sqrt(m))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    if m % 2:
-        total, term = 0.0, cosine
-        for k in range(1, (m - 1) // 2 + 1):
-            total += term
-            term *= cosine**2 * 2 * k / (2 * k + 1)
-        return 1 - (2 / math.pi) * (angle + sine * total)
-    total, term = 0.0, 1.0
-    for k in range(1, m // 2 + 1):
-        total += term
-        term *= cosine**2 * (2 * k - 1) / (2 * k)
-    return 1 - sine * total

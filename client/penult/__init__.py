@@ -71,6 +71,8 @@ if TYPE_CHECKING:
     from penult.plots import plot_run_spectra as plot_run_spectra
     from penult.plots import plot_spectra as plot_spectra
     from penult.results.comparing.comparison import Comparison as Comparison
+    from penult.results.comparing.gap import GapExplained as GapExplained
+    from penult.results.comparing.gap import GapStep as GapStep
     from penult.results.comparing.values import ComparedValue as ComparedValue
     from penult.results.descriptors import Descriptor as Descriptor
     from penult.results.descriptors import Descriptors as Descriptors
@@ -174,6 +176,7 @@ _NAMES = {
     "results.diagnosis.definitions": "DiagnosticDefinition",
     "results.diagnosis.diagnosis": "Diagnosis DiagnosticValue",
     "results.diagnosis.epochs": "RunDiagnosis",
+    "results.comparing.gap": "GapExplained GapStep",
     "results.diagnosis.influence": "Counterfactual Influence",
     "results.diagnosis.panels": "Panel PanelDefinition PanelValue",
     "results.neighbourhood.neighbours": "Neighbours Recall",

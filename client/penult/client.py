@@ -8,6 +8,7 @@ from penult.calls.catalog.groupings import Groupings
 from penult.calls.catalog.results import Results
 from penult.calls.checkpoints import Checkpoints
 from penult.calls.datasets import Datasets
+from penult.calls.diagnosis.gaps import ExplainingGaps
 from penult.calls.diagnosis.influencing import Influencing
 from penult.calls.diagnosis.questions import Diagnosing
 from penult.calls.diagnosis.systems import ComparingSystems
@@ -25,7 +26,17 @@ from penult.results.records import Info
 
 
 class Client(
-    Merging, Searching, Neighbourhood, Diagnosing, Influencing, ComparingSystems, Comparing, Pictures, Storage, About
+    Merging,
+    Searching,
+    ExplainingGaps,
+    Neighbourhood,
+    Diagnosing,
+    Influencing,
+    ComparingSystems,
+    Comparing,
+    Pictures,
+    Storage,
+    About,
 ):
     """A connection to a penult server; made by `penult.connect` or `penult.local`.
 

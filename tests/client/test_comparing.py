@@ -2,20 +2,29 @@
 
 import itertools
 import math
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn import metrics
 
 from penult.calls.diagnosis.systems import ComparingSystems
 from penult.errors import InvalidRequest
+from penult.results.comparing.choosing import model_size, opposing_signals, selection_rules
 from penult.results.comparing.comparison import MEASURES
-from penult.results.comparing.groups import _two_sided_t, evenness, kemeny, mean_ranks, moon, rank_systems
+from penult.results.comparing.groups import evenness, kemeny, mean_ranks, moon, rank_systems
 from penult.results.comparing.pairs import ensemble_gain, error_inconsistency, specialisation
 from penult.results.comparing.scored import Scored, scored_together
-from penult.results.comparing.values import holm, mcnemar, paired_difference, wilson
+from penult.results.comparing.values import (
+    holm,
+    mcnemar,
+    paired_difference,
+    student_quantile,
+    two_sided_t,
+    wilson,
+)
 from penult.results.records import Checkpoint, Labels
 from penult.results.rows.predictions import Predictions
 
@@ -71,7 +80,7 @@ def test_holm_as_by_hand():
 @pytest.mark.parametrize("m", range(1, 12))
 def test_the_t_distribution(m):
     for t in (0.0, 0.3, 1.7, 6.0):
-        assert _two_sided_t(t, m) == pytest.approx(2 * stats.t.sf(t, m), abs=1e-12)
+        assert two_sided_t(t, m) == pytest.approx(2 * stats.t.sf(t, m), abs=1e-12)
 
 
 def test_inconsistency_and_kappa_by_counting():
@@ -224,3 +233,58 @@ def test_what_is_compared_is_of_one_dataset_and_what_heads_read():
         compared({"a": own[1:2], "b": own[2:]})
     with pytest.raises(InvalidRequest, match="several datasets"):
         compared({"a": own, "b": [("pooled", "two"), ("pooled", "three")]})
+
+
+def test_rules_pick_what_they_say_and_regret_is_what_that_costs():
+    seen = made([(0.9, 0.9, 0.5), (0.95, 0.2, 0.95), (0.7, 0.7, 0.7)], seed=1)
+    scored = replace(made([(0.9, 0.9, 0.4), (0.95, 0.9, 0.95), (0.7, 0.7, 0.7)], seed=2), selection=seen)
+    found = list(selection_rules(scored))
+    worst = [np.nanmin(scored.group_accuracies(one)) for one in scored.correct]
+    by_worst = int(np.argmax([np.nanmin(seen.group_accuracies(one)) for one in seen.correct]))
+    by_mean = int(np.argmax([one.mean() for one in seen.correct]))
+    for rule, chosen in (("worst_group", by_worst), ("average", by_mean)):
+        one = by_name(found, name=rule)
+        assert one.systems == (scored.names[chosen],)
+        assert one.value == pytest.approx(max(worst) - worst[chosen])
+        assert one.low <= one.value + 0.1
+        assert one.high >= one.value - 0.1
+    area = [metrics.roc_auc_score(seen.y, p[:, 1]) for p in seen.probabilities]
+    assert by_name(found, name="auroc").systems == (scored.names[int(np.argmax(area))],)
+    oracle = by_name(selection_rules(seen), name="worst_group")
+    assert oracle.value == 0
+    assert "select_split" in oracle.note
+
+
+def test_slopes_over_sizes_are_least_squares():
+    scored = made([(s, s, s - 0.2) for s in (0.6, 0.7, 0.8, 0.85)], n=3000)
+    sizes = (1e6, 1e7, 3e7, 1e8)
+    one = by_name(model_size(replace(scored, sizes=sizes)), name="worst_group_gain")
+    worst = [np.nanmin(scored.group_accuracies(c)) for c in scored.correct]
+    fit = stats.linregress(np.log10(sizes), worst)
+    assert one.value == pytest.approx(fit.slope)
+    assert one.p == pytest.approx(fit.pvalue)
+    assert one.high - one.value == pytest.approx(stats.t.ppf(0.975, 2) * fit.stderr, rel=1e-6)
+    assert student_quantile(7) == pytest.approx(stats.t.ppf(0.975, 7))
+    assert "needs sizes" in by_name(model_size(scored), name="gap_gain").note
+    assert "three sizes" in by_name(model_size(replace(scored, sizes=(1e6,) * 4)), name="gap_gain").note
+
+
+def test_opposing_rows_are_those_whose_losses_move_most():
+    rng = np.random.default_rng(0)
+    n = 2000
+    y, g = np.arange(n) % 2, np.arange(n) % 4
+    base = np.full(n, 0.7)
+    moved = base + rng.normal(0, 0.01, n)
+    up, down = np.array([4, 8]), np.array([1, 5])  # group 0 gains, group 1 loses
+    moved[up], moved[down] = 0.95, 0.1
+    p = [np.where(y[:, None] == np.arange(2), own[:, None], 1 - own[:, None]) for own in (base, moved)]
+    scored = Scored(
+        names=("a", "b"), y=y, g=g, group_names=("p", "q", "r", "s"), probabilities=tuple(p),
+        correct=tuple(one.argmax(axis=1) == y for one in p), n_left_out=0,
+    )  # fmt: skip
+    found = list(opposing_signals(scored))
+    assert by_name(found, name="rise").value == pytest.approx(np.log(0.7 / 0.1))
+    assert by_name(found, name="fall").value == pytest.approx(np.log(0.7 / 0.95))
+    assert by_name(found, name="rise_share", part="q").value == 1
+    assert by_name(found, name="fall_share", part="p").value == 1
+    assert by_name(found, name="cosine").value == pytest.approx(-1)

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 import penult
+from penult.results.comparing.comparison import MEASURES
+from penult_kernels.diagnostics.definition import Need
 from penult_kernels.diagnostics.planner import Settings, diagnose
 from penult_kernels.diagnostics.registry import DEFINITIONS
 from penult_kernels.diagnostics.subject import Subject
 from penult_kernels.linear.problem import Head
 from penult_kernels.panels.panel import Scored
-from penult_kernels.panels.registry import panel_values
+from penult_kernels.panels.registry import PANELS, panel_values
 from penult_kernels.rows import ArrayRows
 
 N, D = 240, 9
@@ -70,15 +72,74 @@ def subject(arrays):
 
 def test_what_there_is_is_listed(client):
     listed = client.diagnostics()
-    assert [one.id for one in listed] == list(DEFINITIONS)
-    for found, known in zip(listed, DEFINITIONS.values(), strict=True):
+    diagnosed = [one for one in listed if one.call == "diagnose"]
+    assert [one.id for one in diagnosed] == list(DEFINITIONS)
+    for found, known in zip(diagnosed, DEFINITIONS.values(), strict=True):
         assert (found.formula, found.interval, found.needs) == (
             known.formula,
             known.interval,
             tuple(sorted(known.needs)),
         )
     assert "nc1_pinv" in repr(listed)
-    assert len(listed.to_frame()) == len(DEFINITIONS)
+    assert len(listed.to_frame()) == len(listed)
+    assert {one.id for one in listed if one.call == "compare"} == set(MEASURES)
+    panels = [(one.family, one.id) for one in listed if one.call == "evaluate"]
+    assert panels == [(panel.name, one.id) for panel in PANELS.values() for one in panel.definitions]
+    for one in listed:
+        assert not one.call or hasattr(client, one.call)
+        assert one.formula
+    ids = [one.id for one in listed]
+    assert len(set(ids)) == len(ids)
+
+
+SEED_ROWS = {
+    "001.10": ["decodability_accuracy", "decodability_bits"],
+    "001.20": ["model_size"],
+    "002.2": ["inductive_bias_bits"],
+    "002.3": ["generalization_difficulty"],
+    "002.7": ["variance_share", "decodability_r2", "learning_order"],
+    "002.12": ["opposing_signals"],
+    "002.22": ["moon"],
+    "002.23": ["uniformity", "class_alignment", "tolerance"],
+    "002.25": ["label_sharpness", "two_nn", "mle_dimension"],
+    "002.29": ["projection_head"],
+    "002.31": ["sharpness"],
+    "002.42": ["influence"],
+    "002.45": ["information_bottleneck", "decodability_bits"],
+    "002.46": ["cue_preference"],
+    "002.52": ["gradient_coherence"],
+    "002.56": ["feature_complexity"],
+    "003.4": ["error_inconsistency", "ensemble_gain", "concat_gain"],
+    "003.5": ["spectral_bias"],
+    "001.7": ["adjusted_accuracy", "worst_group_accuracy", "selection_rules"],
+    "001.25": ["worst_marked_accuracy"],
+    "001.27": ["ood"],
+    "001.29": ["bg_gap"],
+    "001.39": ["unintended_bias_score"],
+    "001.40": ["hans"],
+    "001.42": ["shape_bias"],
+    "001.47": ["equalized_odds_difference"],
+    "001.54": ["selection_rate_intersection_difference", "selection_rate_difference_to_overall"],
+    "002.8": ["randomised", "reliance"],
+    "003.3": ["multilabel"],
+    "003.7": ["affinity_diversity"],
+    "004.8": ["rank_systems"],
+    "004.10": ["evenness"],
+}
+"""Rows of the list of ideas that are diagnostics or evaluations, and the ids that answer them."""
+NOT_OFFERED = {"002.3", "002.29", "002.31", "002.56", "003.5", "001.27", "001.29", "001.40", "001.42", "003.3", "003.7"}
+"""Rows of which no id is answered, and which say why."""
+
+
+@pytest.fixture(scope="module")
+def listed(client):
+    return {one.id: one for one in client.diagnostics()}
+
+
+@pytest.mark.parametrize("row", SEED_ROWS)
+def test_every_row_has_its_ids_or_says_why_not(listed, row):
+    answered = [id for id in SEED_ROWS[row] if listed[id].call]
+    assert bool(answered) == (row not in NOT_OFFERED)
 
 
 def test_served_values_are_the_kernels(client, one, subject):
@@ -143,7 +204,8 @@ def test_a_grouping_stands_in_for_the_attribute(client, one, arrays):
 
 def test_everything_at_once(client, one, arrays):
     """Every family that needs one set, in one request; neighbours of the stored graph, distances by NumPy."""
-    families = sorted({definition.family for definition in DEFINITIONS.values()} - {"cka"})
+    comparing = {one.family for one in DEFINITIONS.values() if Need.OTHER in one.needs}
+    families = sorted({one.family for one in DEFINITIONS.values()} - comparing)
     found = client.diagnose(one, families, replicates=20, numbers={"mle_k": 5})
     assert {value.id for value in found.values} == {
         id for id, definition in DEFINITIONS.items() if definition.family in families
@@ -248,7 +310,7 @@ def test_thresholds_come_from_other_rows(client, one, arrays, tmp_path):
         ({"panels": "conformal", "calibration": one}, "holds rows that are scored"),
         ({"panels": "subpop", "calibration": held}, "calibration has no effect"),
         ({"calibration": held}, "calibration has no effect"),
-        ({"panels": ["fairnes"]}, "panels are subpop, fairness"),
+        ({"panels": ["fairnes"]}, "panels are subpop, wilds"),
         ({"panels": "conformal", "calibration": held, "by": client.groupings.from_attribute(one)}, "grouping"),
     ):
         with pytest.raises(penult.InvalidRequest, match=said):

@@ -163,7 +163,7 @@ def test_the_order_of_rows_changes_nothing(made, at_once):
             np.testing.assert_allclose(one.value, at_once[key].value, rtol=1e-8, atol=1e-10, err_msg=str(key))
 
 
-ORDERED = {"decodability"}
+ORDERED = {"decodability", "concat"}
 """Families that split rows into folds by seed and position."""
 
 

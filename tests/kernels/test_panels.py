@@ -9,10 +9,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from scipy.special import log_softmax, softmax
+from scipy.stats import fisher_exact
 from sklearn import metrics as oracle
 
 import penult_kernels.panels
 from penult_kernels.panels.calibration import errors
+from penult_kernels.panels.exact import against_the_rest
 from penult_kernels.panels.panel import ALL, Part, PartKind, Scored
 from penult_kernels.panels.registry import PANELS, panel_values
 
@@ -117,6 +119,72 @@ def test_fairness_is_of_counts_and_knows_chouldechova_s_identity():
         assert found[f"{id}_ratio", ALL].value == pytest.approx(min(first, second) / max(first, second))
     gaps = [abs(np.subtract(*rates[f"{id}_positive_rate"])) for id in ("true", "false")]
     assert found["equalized_odds_difference", ALL].value == pytest.approx(max(gaps))
+
+
+def test_gaps_to_all_rows_and_over_combinations():
+    """As fairlearn's MetricFrame has them: difference and ratio "to_overall", and two sensitive features."""
+    rng = np.random.default_rng(5)
+    rows = scored(masks=np.stack([rng.random(N) < 0.4, np.arange(N) < 6]))
+    found, chosen = values(rows, "fairness"), rows.logits.argmax(axis=1)
+    rate = [chosen[rows.a == value].mean() for value in range(2)]
+    whole = chosen.mean()
+    assert found["selection_rate_difference_to_overall", ALL].value == pytest.approx(max(abs(rate - whole)))
+    smaller = [min(one / whole, whole / one) for one in rate]
+    assert found["selection_rate_ratio_to_overall", ALL].value == pytest.approx(min(smaller))
+    cells = [
+        (rows.a == a) & (rows.masks[0] == m) & (rows.masks[1] == k) for a in (0, 1) for m in (0, 1) for k in (0, 1)
+    ]
+    each = [chosen[one].mean() for one in cells if one.sum() >= 10]
+    one = found["selection_rate_intersection_difference", ALL]
+    assert one.value == pytest.approx(max(each) - min(each))
+    assert one.note.startswith(f"of {len(each)} combinations")
+    assert "no masks" in values(scored(), "fairness")["selection_rate_intersection_difference", ALL].note
+
+
+def test_p_values_are_fisher_s_after_holm():
+    rows = scored(n_attributes=3)
+    found, right = values(rows, "subpop"), rows.logits.argmax(axis=1) == rows.y
+    raw = []
+    for g in range(6):
+        own, others = right[rows.g == g], right[rows.g != g]
+        raw.append(fisher_exact([[own.sum(), (~own).sum()], [others.sum(), (~others).sum()]])[1])
+    expected = after_holm(raw)
+    for g in range(6):
+        assert found["accuracy", by("group", g)].p == pytest.approx(expected[g], rel=1e-6)
+    assert math.isnan(found["accuracy", ALL].p)
+    # Where nothing differs, one in twenty is below .05 at most.
+    rng, low = np.random.default_rng(0), 0
+    for _ in range(200):
+        counts = [(int(rng.binomial(60, 0.7)), 60) for _ in range(4)]
+        low += bool((against_the_rest(counts) < 0.05).any())
+    assert low <= 18
+
+
+def after_holm(p):
+    """Holm's adjustment, naively."""
+    order, m = np.argsort(p), len(p)
+    return {int(i): min(1, max((m - j) * p[order[j]] for j in range(k + 1))) for k, i in enumerate(order)}
+
+
+def test_wilds_counts_a_row_in_each_of_its_masks():
+    rng = np.random.default_rng(6)
+    masks = np.concatenate([rng.random((7, N)) < 0.2, np.zeros((1, N), bool)])
+    rows = scored(masks=masks, n_attributes=4)
+    found, right = values(rows, "wilds"), rows.logits.argmax(axis=1) == rows.y
+    each = {(m, c): right[masks[m] & (rows.y == c)] for m in range(8) for c in range(2)}
+    assert len([key for key in found if key[0] == "marked_accuracy"]) == 16
+    for (m, c), inside in each.items():
+        one = found["marked_accuracy", by("mask and class", 2 * m + c)]
+        assert one.n == inside.size
+        assert inside.size == 0 or one.value == pytest.approx(inside.mean())
+    worst = min(inside.mean() for inside in each.values() if inside.size)
+    assert found["worst_marked_accuracy", ALL].value == pytest.approx(worst)
+    regions = [right[rows.a == a].mean() for a in range(4)]
+    assert found["worst_value_accuracy", ALL].value == pytest.approx(min(regions))
+    assert found["tenth_percentile_accuracy", ALL].value == pytest.approx(np.percentile(regions, 10))
+    macro = oracle.f1_score(rows.y, rows.logits.argmax(axis=1), average="macro")
+    assert found["macro_f1", ALL].value == pytest.approx(macro)
+    assert "no masks" in values(scored(), "wilds")["marked_accuracy", ALL].note
 
 
 def test_newcombe_s_interval_is_his_example():
@@ -262,7 +330,7 @@ def test_thresholds_help_the_worst_group_where_the_prior_has_moved():
 def test_panels_that_need_calibration_rows_and_unknown_ones_are_refused():
     with pytest.raises(ValueError, match="needs calibration rows"):
         panel_values(scored(), ["conformal"])
-    with pytest.raises(ValueError, match="panels are subpop, fairness"):
+    with pytest.raises(ValueError, match="panels are subpop, wilds, fairness"):
         panel_values(scored(), ["fairnes"])
 
 

@@ -289,8 +289,10 @@ class Refitting:
         by : a grouping, its digest or its name, whose groups are scored in place of the stored ones. Rows in none of
             them are left out of all numbers, and counted in ``.grouping``.
         panels : further numbers, in ``.panels`` by name, each with its formula and interval: "subpop" (precision,
-            recall, areas by class, attribute value and group), "fairness" (rates by attribute value, differences and
-            ratios), "unintended_bias" (areas in and outside of identities, which are masks or attribute values),
+            recall, areas by class, attribute value and group; p-values between groups), "wilds" (by mask and class, of
+            which the worst), "fairness" (rates by attribute value, differences and ratios, also to all rows and over
+            combinations with masks), "unintended_bias" (areas in and outside of identities, which are masks or
+            attribute values),
             "calibration" (errors beside those of a calibrated head at that n, temperature), "conformal" (coverage and
             size of 90 % sets), "threshold" (decisions moved by the classes' frequencies, or tuned).
         calibration : for "conformal" and "threshold", a set of other rows, such as the validation split.

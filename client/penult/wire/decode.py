@@ -1,5 +1,6 @@
 """From messages of the wire to the records that users see."""
 
+import math
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from functools import cache
@@ -104,7 +105,7 @@ def _panels(message: groups_pb2.Metrics) -> dict[str, Panel]:
         one.name: Panel(
             name=one.name,
             definitions={each.id: record(PanelDefinition, each) for each in one.definitions},
-            values=tuple(record(PanelValue, each) for each in one.values),
+            values=tuple(record(PanelValue, each, p=each.p if each.HasField("p") else math.nan) for each in one.values),
         )
         for one in message.panels
     }

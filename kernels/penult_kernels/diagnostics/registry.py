@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 
+from penult_kernels.diagnostics.capacity import random_heads
 from penult_kernels.diagnostics.collapse import class_means, duality, etf, pinv, traces, variability
+from penult_kernels.diagnostics.cues import preference, reliance
 from penult_kernels.diagnostics.definition import Definition, Diagnostic
 from penult_kernels.diagnostics.dimension import intrinsic, spectral
 from penult_kernels.diagnostics.geometry import classes, separation, sharpness, sphere
 from penult_kernels.diagnostics.gradients import coherence, hessian
 from penult_kernels.diagnostics.margins import largest, margins, normalised
-from penult_kernels.diagnostics.probes import decodability
+from penult_kernels.diagnostics.probes import decodability, together
 from penult_kernels.diagnostics.similarity import debiased, linear, minibatch
 
 DIAGNOSTICS: tuple[Diagnostic, ...] = (
@@ -33,6 +35,10 @@ DIAGNOSTICS: tuple[Diagnostic, ...] = (
     coherence.DIAGNOSTIC,
     hessian.DIAGNOSTIC,
     decodability.DIAGNOSTIC,
+    together.DIAGNOSTIC,
+    reliance.DIAGNOSTIC,
+    preference.DIAGNOSTIC,
+    random_heads.DIAGNOSTIC,
 )
 
 DEFINITIONS: Mapping[str, Definition] = {one.id: one for diagnostic in DIAGNOSTICS for one in diagnostic}

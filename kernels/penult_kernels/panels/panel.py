@@ -25,6 +25,8 @@ class PartKind(StrEnum):
     ATTRIBUTE = "attribute"
     GROUP = "group"
     MASK = "mask"
+    MASK_CLASS = "mask and class"
+    """Rows of a mask and of a class, number mask * K + class."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class PanelValue:
     """The mean over draws under the null, where there is one."""
     null_low: float = math.nan
     null_high: float = math.nan
+    p: float = math.nan
+    """p-value of no difference from the rows of the other parts of its kind, adjusted after Holm (1979) over these."""
     note: str = ""
 
 
@@ -155,12 +159,12 @@ class Panel:
     needs_calibration: bool = False
 
 
-def proportion(id: str, part: Part, hits: int, count: int, why: str) -> PanelValue:
-    """hits / count with Wilson's interval; NaN, with the reason, where the count is 0."""
+def proportion(id: str, part: Part, hits: int, count: int, why: str, p: float = math.nan) -> PanelValue:
+    """hits / count with Wilson's interval and a p-value; NaN, with the reason, where the count is 0."""
     if not count:
         return PanelValue(id=id, part=part, n=0, note=why)
     low, high = wilson_interval(np.asarray(hits), np.asarray(count)).tolist()
-    return PanelValue(id=id, part=part, value=hits / count, low=low, high=high, n=count)
+    return PanelValue(id=id, part=part, value=hits / count, low=low, high=high, n=count, p=p)
 
 
 def number(id: str, part: Part, value: float, n: int, why: str) -> PanelValue:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 
-from penult_kernels.panels import calibration, conformal, fairness, subpop, threshold, unintended_bias
+from penult_kernels.panels import calibration, conformal, fairness, subpop, threshold, unintended_bias, wilds
 from penult_kernels.panels.panel import Panel, PanelValue, Scored
 
 PANELS: Mapping[str, Panel] = {
     one.name: one
     for one in (
         subpop.PANEL,
+        wilds.PANEL,
         fairness.PANEL,
         unintended_bias.PANEL,
         calibration.PANEL,

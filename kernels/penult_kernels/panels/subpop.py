@@ -7,6 +7,7 @@ import numpy as np
 
 from penult_kernels.metrics.scores import probability_scores
 from penult_kernels.panels.areas import area, average_precision
+from penult_kernels.panels.exact import against_the_rest
 from penult_kernels.panels.panel import (
     ALL,
     Booleans,
@@ -29,7 +30,7 @@ def _defined(id: str, formula: str, direction: str = "higher") -> PanelDefinitio
 
 
 DEFINITIONS = (
-    _defined("accuracy", "share of rows predicted right"),
+    _defined("accuracy", "share of rows predicted right; p: Fisher's exact test of a group against the other groups"),
     _defined("precision", "of rows predicted as the class, the share that is; mean over classes for a part"),
     _defined("recall", "of rows of the class, the share predicted so; mean over classes with rows for a part"),
     _defined("f1", "2 TP / (2 TP + FP + FN); mean over classes with rows or predictions for a part"),
@@ -45,12 +46,15 @@ DEFINITIONS = (
 def compute(rows: Scored) -> Iterator[PanelValue]:
     """Over all rows, by class, attribute value and group."""
     kinds = (PartKind.ALL, PartKind.CLASS, PartKind.ATTRIBUTE, PartKind.GROUP)
+    right, count = (np.bincount(g, minlength=rows.n_groups) for g in (rows.g[rows.predicted == rows.y], rows.g))
+    p_values = against_the_rest(list(zip(right.tolist(), count.tolist(), strict=True)))
     for part, inside in rows.parts(*kinds):
         n = int(inside.sum())
         if not n:
             yield PanelValue(id="accuracy", part=part, note="the part is empty")
             continue
-        yield proportion("accuracy", part, int(np.sum(rows.predicted[inside] == rows.y[inside])), n, "")
+        p = float(p_values[part.index]) if part.kind is PartKind.GROUP else math.nan
+        yield proportion("accuracy", part, int(np.sum(rows.predicted[inside] == rows.y[inside])), n, "", p)
         yield from _of_classes(rows, part, inside)
         scores = probability_scores(rows.logits[inside], rows.y[inside])
         yield number("ece", part, scores.ece, n, "")

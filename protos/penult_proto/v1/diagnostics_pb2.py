@@ -28,7 +28,7 @@ from penult_proto.v1 import notes_pb2 as penult__proto_dot_v1_dot_notes__pb2
 from penult_proto.v1 import spectra_pb2 as penult__proto_dot_v1_dot_spectra__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!penult_proto/v1/diagnostics.proto\x12\tpenult.v1\x1a\x1cpenult_proto/v1/groups.proto\x1a\x1fpenult_proto/v1/influence.proto\x1a\x1bpenult_proto/v1/notes.proto\x1a\x1dpenult_proto/v1/spectra.proto\"\x18\n\x16ListDiagnosticsRequest\"\xc6\x01\n\x14\x44iagnosticDefinition\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x0f\n\x07\x66ormula\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\tdirection\x18\x05 \x01(\t\x12\r\n\x05needs\x18\x06 \x03(\t\x12\r\n\x05parts\x18\x07 \x01(\t\x12\x10\n\x08interval\x18\x08 \x01(\t\x12\x0f\n\x07matched\x18\t \x01(\x08\x12\x0c\n\x04\x63ost\x18\n \x01(\t\x12\x0f\n\x07numbers\x18\x0b \x03(\t\"\xc1\x01\n\x17ListDiagnosticsResponse\x12\x34\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32\x1f.penult.v1.DiagnosticDefinition\x12@\n\x07numbers\x18\x02 \x03(\x0b\x32/.penult.v1.ListDiagnosticsResponse.NumbersEntry\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xd5\x02\n\x0f\x44iagnoseRequest\x12(\n\x06source\x18\x01 \x01(\x0b\x32\x18.penult.v1.FeatureSource\x12\'\n\x05other\x18\x02 \x01(\x0b\x32\x18.penult.v1.FeatureSource\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12 \n\x02\x62y\x18\x04 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\x38\n\x07numbers\x18\x05 \x03(\x0b\x32\'.penult.v1.DiagnoseRequest.NumbersEntry\x12\x17\n\nreplicates\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x07matched\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x08 \x01(\x04\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\r\n\x0b_replicatesB\n\n\x08_matched\"\xcf\x01\n\x0f\x44iagnosticValue\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05parts\x18\x02 \x03(\x05\x12\x0e\n\x06\x63olumn\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\x01\x12\x0b\n\x03low\x18\x05 \x01(\x01\x12\x0c\n\x04high\x18\x06 \x01(\x01\x12\t\n\x01n\x18\x07 \x01(\x03\x12\x15\n\rmatched_value\x18\x08 \x01(\x01\x12\x13\n\x0bmatched_low\x18\t \x01(\x01\x12\x14\n\x0cmatched_high\x18\n \x01(\x01\x12\x0c\n\x04null\x18\x0b \x01(\x01\x12\x0c\n\x04note\x18\x0c \x01(\t\"\x80\x04\n\tDiagnosis\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x02 \x01(\t\x12\r\n\x05other\x18\x03 \x01(\t\x12 \n\x02\x62y\x18\x04 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12 \n\x06groups\x18\x05 \x03(\x0b\x32\x10.penult.v1.Group\x12\x34\n\x0b\x64\x65\x66initions\x18\x06 \x03(\x0b\x32\x1f.penult.v1.DiagnosticDefinition\x12*\n\x06values\x18\x07 \x03(\x0b\x32\x1a.penult.v1.DiagnosticValue\x12\x32\n\x07numbers\x18\x08 \x03(\x0b\x32!.penult.v1.Diagnosis.NumbersEntry\x12\x12\n\nreplicates\x18\t \x01(\x05\x12\x15\n\rmatched_draws\x18\n \x01(\x05\x12\x11\n\tmatched_n\x18\x0b \x01(\x03\x12\x0c\n\x04seed\x18\x0c \x01(\x04\x12\x0e\n\x06n_rows\x18\r \x01(\x03\x12)\n\x08grouping\x18\x0e \x01(\x0b\x32\x17.penult.v1.UsedGrouping\x12\x1e\n\x05notes\x18\x0f \x03(\x0b\x32\x0f.penult.v1.Note\x12\x0e\n\x06reused\x18\x10 \x01(\x08\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\xf2\x01\n\x11\x44iagnosticService\x12\x45\n\x10\x43omputeInfluence\x12\x1b.penult.v1.InfluenceRequest\x1a\x14.penult.v1.Influence\x12<\n\x08\x44iagnose\x12\x1a.penult.v1.DiagnoseRequest\x1a\x14.penult.v1.Diagnosis\x12X\n\x0fListDiagnostics\x12!.penult.v1.ListDiagnosticsRequest\x1a\".penult.v1.ListDiagnosticsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!penult_proto/v1/diagnostics.proto\x12\tpenult.v1\x1a\x1cpenult_proto/v1/groups.proto\x1a\x1fpenult_proto/v1/influence.proto\x1a\x1bpenult_proto/v1/notes.proto\x1a\x1dpenult_proto/v1/spectra.proto\"\x18\n\x16ListDiagnosticsRequest\"\xd4\x01\n\x14\x44iagnosticDefinition\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x0f\n\x07\x66ormula\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\x11\n\tdirection\x18\x05 \x01(\t\x12\r\n\x05needs\x18\x06 \x03(\t\x12\r\n\x05parts\x18\x07 \x01(\t\x12\x10\n\x08interval\x18\x08 \x01(\t\x12\x0f\n\x07matched\x18\t \x01(\x08\x12\x0c\n\x04\x63ost\x18\n \x01(\t\x12\x0f\n\x07numbers\x18\x0b \x03(\t\x12\x0c\n\x04\x63\x61ll\x18\x0c \x01(\t\"\xf5\x01\n\x17ListDiagnosticsResponse\x12\x34\n\x0b\x64\x65\x66initions\x18\x01 \x03(\x0b\x32\x1f.penult.v1.DiagnosticDefinition\x12@\n\x07numbers\x18\x02 \x03(\x0b\x32/.penult.v1.ListDiagnosticsResponse.NumbersEntry\x12\x32\n\tof_panels\x18\x03 \x03(\x0b\x32\x1f.penult.v1.DiagnosticDefinition\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xd5\x02\n\x0f\x44iagnoseRequest\x12(\n\x06source\x18\x01 \x01(\x0b\x32\x18.penult.v1.FeatureSource\x12\'\n\x05other\x18\x02 \x01(\x0b\x32\x18.penult.v1.FeatureSource\x12\x0b\n\x03ids\x18\x03 \x03(\t\x12 \n\x02\x62y\x18\x04 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12\x38\n\x07numbers\x18\x05 \x03(\x0b\x32\'.penult.v1.DiagnoseRequest.NumbersEntry\x12\x17\n\nreplicates\x18\x06 \x01(\x05H\x00\x88\x01\x01\x12\x14\n\x07matched\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12\x0c\n\x04seed\x18\x08 \x01(\x04\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\r\n\x0b_replicatesB\n\n\x08_matched\"\xcf\x01\n\x0f\x44iagnosticValue\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05parts\x18\x02 \x03(\x05\x12\x0e\n\x06\x63olumn\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\x01\x12\x0b\n\x03low\x18\x05 \x01(\x01\x12\x0c\n\x04high\x18\x06 \x01(\x01\x12\t\n\x01n\x18\x07 \x01(\x03\x12\x15\n\rmatched_value\x18\x08 \x01(\x01\x12\x13\n\x0bmatched_low\x18\t \x01(\x01\x12\x14\n\x0cmatched_high\x18\n \x01(\x01\x12\x0c\n\x04null\x18\x0b \x01(\x01\x12\x0c\n\x04note\x18\x0c \x01(\t\"\x80\x04\n\tDiagnosis\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x13\n\x0b\x66\x65\x61ture_set\x18\x02 \x01(\t\x12\r\n\x05other\x18\x03 \x01(\t\x12 \n\x02\x62y\x18\x04 \x01(\x0e\x32\x14.penult.v1.SpectraBy\x12 \n\x06groups\x18\x05 \x03(\x0b\x32\x10.penult.v1.Group\x12\x34\n\x0b\x64\x65\x66initions\x18\x06 \x03(\x0b\x32\x1f.penult.v1.DiagnosticDefinition\x12*\n\x06values\x18\x07 \x03(\x0b\x32\x1a.penult.v1.DiagnosticValue\x12\x32\n\x07numbers\x18\x08 \x03(\x0b\x32!.penult.v1.Diagnosis.NumbersEntry\x12\x12\n\nreplicates\x18\t \x01(\x05\x12\x15\n\rmatched_draws\x18\n \x01(\x05\x12\x11\n\tmatched_n\x18\x0b \x01(\x03\x12\x0c\n\x04seed\x18\x0c \x01(\x04\x12\x0e\n\x06n_rows\x18\r \x01(\x03\x12)\n\x08grouping\x18\x0e \x01(\x0b\x32\x17.penult.v1.UsedGrouping\x12\x1e\n\x05notes\x18\x0f \x03(\x0b\x32\x0f.penult.v1.Note\x12\x0e\n\x06reused\x18\x10 \x01(\x08\x1a.\n\x0cNumbersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\xf2\x01\n\x11\x44iagnosticService\x12\x45\n\x10\x43omputeInfluence\x12\x1b.penult.v1.InfluenceRequest\x1a\x14.penult.v1.Influence\x12<\n\x08\x44iagnose\x12\x1a.penult.v1.DiagnoseRequest\x1a\x14.penult.v1.Diagnosis\x12X\n\x0fListDiagnostics\x12!.penult.v1.ListDiagnosticsRequest\x1a\".penult.v1.ListDiagnosticsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,21 +44,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTDIAGNOSTICSREQUEST']._serialized_start=171
   _globals['_LISTDIAGNOSTICSREQUEST']._serialized_end=195
   _globals['_DIAGNOSTICDEFINITION']._serialized_start=198
-  _globals['_DIAGNOSTICDEFINITION']._serialized_end=396
-  _globals['_LISTDIAGNOSTICSRESPONSE']._serialized_start=399
-  _globals['_LISTDIAGNOSTICSRESPONSE']._serialized_end=592
-  _globals['_LISTDIAGNOSTICSRESPONSE_NUMBERSENTRY']._serialized_start=546
-  _globals['_LISTDIAGNOSTICSRESPONSE_NUMBERSENTRY']._serialized_end=592
-  _globals['_DIAGNOSEREQUEST']._serialized_start=595
-  _globals['_DIAGNOSEREQUEST']._serialized_end=936
-  _globals['_DIAGNOSEREQUEST_NUMBERSENTRY']._serialized_start=546
-  _globals['_DIAGNOSEREQUEST_NUMBERSENTRY']._serialized_end=592
-  _globals['_DIAGNOSTICVALUE']._serialized_start=939
-  _globals['_DIAGNOSTICVALUE']._serialized_end=1146
-  _globals['_DIAGNOSIS']._serialized_start=1149
-  _globals['_DIAGNOSIS']._serialized_end=1661
-  _globals['_DIAGNOSIS_NUMBERSENTRY']._serialized_start=546
-  _globals['_DIAGNOSIS_NUMBERSENTRY']._serialized_end=592
-  _globals['_DIAGNOSTICSERVICE']._serialized_start=1664
-  _globals['_DIAGNOSTICSERVICE']._serialized_end=1906
+  _globals['_DIAGNOSTICDEFINITION']._serialized_end=410
+  _globals['_LISTDIAGNOSTICSRESPONSE']._serialized_start=413
+  _globals['_LISTDIAGNOSTICSRESPONSE']._serialized_end=658
+  _globals['_LISTDIAGNOSTICSRESPONSE_NUMBERSENTRY']._serialized_start=612
+  _globals['_LISTDIAGNOSTICSRESPONSE_NUMBERSENTRY']._serialized_end=658
+  _globals['_DIAGNOSEREQUEST']._serialized_start=661
+  _globals['_DIAGNOSEREQUEST']._serialized_end=1002
+  _globals['_DIAGNOSEREQUEST_NUMBERSENTRY']._serialized_start=612
+  _globals['_DIAGNOSEREQUEST_NUMBERSENTRY']._serialized_end=658
+  _globals['_DIAGNOSTICVALUE']._serialized_start=1005
+  _globals['_DIAGNOSTICVALUE']._serialized_end=1212
+  _globals['_DIAGNOSIS']._serialized_start=1215
+  _globals['_DIAGNOSIS']._serialized_end=1727
+  _globals['_DIAGNOSIS_NUMBERSENTRY']._serialized_start=612
+  _globals['_DIAGNOSIS_NUMBERSENTRY']._serialized_end=658
+  _globals['_DIAGNOSTICSERVICE']._serialized_start=1730
+  _globals['_DIAGNOSTICSERVICE']._serialized_end=1972
 # @@protoc_insertion_point(module_scope)

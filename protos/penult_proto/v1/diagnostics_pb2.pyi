@@ -49,6 +49,7 @@ class DiagnosticDefinition(google.protobuf.message.Message):
     MATCHED_FIELD_NUMBER: builtins.int
     COST_FIELD_NUMBER: builtins.int
     NUMBERS_FIELD_NUMBER: builtins.int
+    CALL_FIELD_NUMBER: builtins.int
     id: builtins.str
     """Never reused for another formula."""
     family: builtins.str
@@ -66,6 +67,8 @@ class DiagnosticDefinition(google.protobuf.message.Message):
     """Whether there is a value at matched n."""
     cost: builtins.str
     """Multiplications, by n rows, D features, K classes, P parts and R draws."""
+    call: builtins.str
+    """The call of clients that answers it, "evaluate" for a number of a panel, its family; empty: Diagnose."""
     @property
     def needs(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Besides features and parts: "labels", "head", "logits", "other", "neighbours", "memory"."""
@@ -88,8 +91,9 @@ class DiagnosticDefinition(google.protobuf.message.Message):
         matched: builtins.bool = ...,
         cost: builtins.str = ...,
         numbers: collections.abc.Iterable[builtins.str] | None = ...,
+        call: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["cost", b"cost", "direction", b"direction", "family", b"family", "formula", b"formula", "id", b"id", "interval", b"interval", "matched", b"matched", "needs", b"needs", "numbers", b"numbers", "parts", b"parts", "source", b"source"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["call", b"call", "cost", b"cost", "direction", b"direction", "family", b"family", "formula", b"formula", "id", b"id", "interval", b"interval", "matched", b"matched", "needs", b"needs", "numbers", b"numbers", "parts", b"parts", "source", b"source"]) -> None: ...
 
 Global___DiagnosticDefinition: typing_extensions.TypeAlias = DiagnosticDefinition
 
@@ -115,19 +119,25 @@ class ListDiagnosticsResponse(google.protobuf.message.Message):
 
     DEFINITIONS_FIELD_NUMBER: builtins.int
     NUMBERS_FIELD_NUMBER: builtins.int
+    OF_PANELS_FIELD_NUMBER: builtins.int
     @property
     def definitions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DiagnosticDefinition]: ...
     @property
     def numbers(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.float]:
         """Every field that `numbers` may have, and its value when left out."""
 
+    @property
+    def of_panels(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___DiagnosticDefinition]:
+        """Numbers of panels."""
+
     def __init__(
         self,
         *,
         definitions: collections.abc.Iterable[Global___DiagnosticDefinition] | None = ...,
         numbers: collections.abc.Mapping[builtins.str, builtins.float] | None = ...,
+        of_panels: collections.abc.Iterable[Global___DiagnosticDefinition] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["definitions", b"definitions", "numbers", b"numbers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["definitions", b"definitions", "numbers", b"numbers", "of_panels", b"of_panels"]) -> None: ...
 
 Global___ListDiagnosticsResponse: typing_extensions.TypeAlias = ListDiagnosticsResponse
 

@@ -428,9 +428,10 @@ class PanelValue(google.protobuf.message.Message):
     NULL_LOW_FIELD_NUMBER: builtins.int
     NULL_HIGH_FIELD_NUMBER: builtins.int
     NOTE_FIELD_NUMBER: builtins.int
+    P_FIELD_NUMBER: builtins.int
     id: builtins.str
     kind: builtins.str
-    """"all", "class", "attribute", "group" or "mask"."""
+    """"all", "class", "attribute", "group", "mask" or "mask and class"."""
     part: builtins.str
     """Name of what it is of; "all" for all rows."""
     value: builtins.float
@@ -444,6 +445,8 @@ class PanelValue(google.protobuf.message.Message):
     null_low: builtins.float
     null_high: builtins.float
     note: builtins.str
+    p: builtins.float
+    """p-value of no difference from the other parts of its kind, adjusted for their number; NaN where there is none."""
     def __init__(
         self,
         *,
@@ -458,8 +461,11 @@ class PanelValue(google.protobuf.message.Message):
         null_low: builtins.float = ...,
         null_high: builtins.float = ...,
         note: builtins.str = ...,
+        p: builtins.float | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["high", b"high", "id", b"id", "kind", b"kind", "low", b"low", "n", b"n", "note", b"note", "null", b"null", "null_high", b"null_high", "null_low", b"null_low", "part", b"part", "value", b"value"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_p", b"_p", "p", b"p"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_p", b"_p", "high", b"high", "id", b"id", "kind", b"kind", "low", b"low", "n", b"n", "note", b"note", "null", b"null", "null_high", b"null_high", "null_low", b"null_low", "p", b"p", "part", b"part", "value", b"value"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_p", b"_p"]) -> typing.Literal["p"] | None: ...
 
 Global___PanelValue: typing_extensions.TypeAlias = PanelValue
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from penult.options import Schedule
     from penult.options import Texts
     from penult.results.comparing.comparison import Comparison
+    from penult.results.comparing.gap import GapExplained
     from penult.results.descriptors import Descriptors
     from penult.results.descriptors import Eigenvectors
     from penult.results.descriptors import PrincipalAngles
@@ -143,12 +144,12 @@ class Client(Twin[SyncClient]):
         self.jobs = Jobs(sync.jobs)
         self.results = Results(sync.results)
 
-    async def compare(self, items: Sequence[Run | Checkpoint], *, split: str, measures: Sequence[str] | str | None=None, timeout: float=600.0, progress: bool | None=None) -> Comparison:
+    async def compare(self, items: Sequence[Run | Checkpoint], *, split: str, measures: Sequence[str] | str | None=None, select_split: str | None=None, sizes: Sequence[float] | None=None, timeout: float=600.0, progress: bool | None=None) -> Comparison:
         """Checkpoints by their own heads on one split: shared errors, what each does better, ranks, evenness.
 
         As `Client.compare` of the synchronous client.
         """
-        return await awaited(self.sync.compare, items, split=split, measures=measures, timeout=timeout, progress=progress)  # pyright: ignore
+        return await awaited(self.sync.compare, items, split=split, measures=measures, select_split=select_split, sizes=sizes, timeout=timeout, progress=progress)  # pyright: ignore
 
     async def consensus(self, groupings: Sequence[GroupingLike], *, k: int=2, name: str | None=None, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=600.0) -> Consensus:
         """One grouping out of several of the same rows, and the rows that they disagree on.
@@ -179,7 +180,7 @@ class Client(Twin[SyncClient]):
         return await awaited(self.sync.diagnose_run, run, ids, split=split, by=by, matched=matched, replicates=replicates, numbers=numbers, rows=rows, seed=seed, timeout=timeout, progress=progress)  # pyright: ignore
 
     async def diagnostics(self, *, timeout: float=30.0) -> Listing[DiagnosticDefinition]:
-        """Everything that `diagnose` can compute: ids by family, formulas, what they need, what they cost.
+        """Everything that is measured: ids by family, formulas, what they need and cost, and which call answers them.
 
         As `Client.diagnostics` of the synchronous client.
         """
@@ -233,6 +234,13 @@ class Client(Twin[SyncClient]):
         As `Client.examples` of the synchronous client.
         """
         return await awaited(self.sync.examples, dataset, split, row_ids, side=side, timeout=timeout)  # pyright: ignore
+
+    async def explain_gap(self, sets: Mapping[str, FeatureSetLike], group: str, *, head: AnyHeadLike | None=None, held_out: str='val', test: str='test', label_noise: bool=True, seed: int=0, timeout: float=600.0, progress: bool | None=None) -> GapExplained:
+        """The accuracy of one group with its threshold, its head, its rows and its features mended, one by one.
+
+        As `Client.explain_gap` of the synchronous client.
+        """
+        return await awaited(self.sync.explain_gap, sets, group, head=head, held_out=held_out, test=test, label_noise=label_noise, seed=seed, timeout=timeout, progress=progress)  # pyright: ignore
 
     async def extract(self, checkpoint: Checkpoint | str, *, dataset: Dataset | str | None=None, attribute: str | None=None, splits: Sequence[str] | None=None, kind: FeatureKind='pooled', dtype: StorageType='float32', batch_size: int=64, class_map: Mapping[str, str] | None=None, tags: Sequence[str] | None=None, note: str | None=None, timeout: float=60.0) -> Job[dict[str, FeatureSet]]:
         """Start caching the penultimate features of a checkpoint; ``.wait()`` gives feature sets by split.

@@ -32,17 +32,24 @@ class Diagnosing:
     connection: Connection
 
     def diagnostics(self, *, timeout: float = 30.0) -> Listing[DiagnosticDefinition]:
-        """Everything that `diagnose` can compute: ids by family, formulas, what they need, what they cost.
+        """Everything that is measured: ids by family, formulas, what they need and cost, and which call answers them.
 
             client.diagnostics().to_frame()
+
+        The ids of `diagnose` come first; then numbers of panels, which ``evaluate(panels=[family])`` answers, measures
+        of `compare`, and those of other calls. What is known by name and not offered has no call, and its formula says
+        why.
 
         Parameters
         ----------
         timeout : seconds.
         """
+        from penult.results.diagnosis.catalogue import beyond_diagnose  # not with `import penult`
+
         call = self.connection.stubs.diagnostics.ListDiagnostics
         answer = self.connection.unary(call, diagnostics_pb2.ListDiagnosticsRequest(), timeout=timeout)
-        return Listing(decoding.definitions(answer.definitions), definition_row)
+        served = decoding.definitions([*answer.definitions, *answer.of_panels])
+        return Listing([*served, *beyond_diagnose()], definition_row)
 
     def diagnose(
         self,

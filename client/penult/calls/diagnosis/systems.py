@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from penult.arguments import coerce
@@ -17,6 +18,7 @@ from penult_proto.notes import NoteId
 
 if TYPE_CHECKING:
     from penult.results.comparing.comparison import Comparison
+    from penult.results.comparing.scored import Scored
 
 EXAMPLE = "[run_a, run_b]"
 MOST_SYSTEMS = 200
@@ -35,6 +37,8 @@ class ComparingSystems(Predicting):
         *,
         split: str,
         measures: Sequence[str] | str | None = None,
+        select_split: str | None = None,
+        sizes: Sequence[float] | None = None,
         timeout: float = 600.0,
         progress: bool | None = None,
     ) -> Comparison:
@@ -50,7 +54,11 @@ class ComparingSystems(Predicting):
         split : the split whose stored features are meant.
         measures : "error_inconsistency" and kappa, "specialisation" by group, "ensemble_gain" of mean probabilities,
             "evenness" over groups, "rank_systems" (mean rank, Kemeny, by draws of rows), "moon" (worst group against
-            best, of eight or more); None: all of them.
+            best, of eight or more), "selection_rules" (what each rule's choice loses in the worst group),
+            "model_size" (gain for ten times the parameters), "opposing_signals" (rows whose losses move most from
+            each item to the next); None: all of them.
+        select_split : the split that selection rules look at, such as "val"; None: the rows that are scored.
+        sizes : the number of parameters of each item, for "model_size".
         timeout : seconds for each checkpoint.
         progress : show how far it is, after a second; None: on a terminal and in a notebook.
 
@@ -69,15 +77,22 @@ class ComparingSystems(Predicting):
             raise invalid(
                 f"items must be 2 .. {MOST_SYSTEMS} runs or checkpoints, got {len(checkpoints)}", argument="items"
             )
-        sets = [self._scored_set(one, of_split, timeout) for one in checkpoints]
-        if len({one.dataset_digest for one in sets}) > 1:
-            raise invalid(
-                f"what is compared must score one dataset as it is, got split {of_split!r} of "
-                f"{', '.join(sorted({f'{one.dataset} ({short(one.dataset_digest)})' for one in sets}))}",
-                argument="items",
-            )
-        found = [self.predictions(one, timeout=timeout, progress=progress) for one in sets]
-        scored = scored_together(found, [f"{place + 1}: {one.digest[:8]}" for place, one in enumerate(checkpoints)])
+        names = [f"{place + 1}: {one.digest[:8]}" for place, one in enumerate(checkpoints)]
+        numbers = _sizes(sizes, len(checkpoints))
+        selection = coerce.optional_text("select_split", select_split)
+
+        def scored_on(of: str) -> Scored:
+            sets = [self._scored_set(one, of, timeout) for one in checkpoints]
+            if len({one.dataset_digest for one in sets}) > 1:
+                raise invalid(
+                    f"what is compared must score one dataset as it is, got split {of!r} of "
+                    f"{', '.join(sorted({f'{one.dataset} ({short(one.dataset_digest)})' for one in sets}))}",
+                    argument="items",
+                )
+            return scored_together([self.predictions(one, timeout=timeout, progress=progress) for one in sets], names)
+
+        seen = scored_on(selection) if selection else None
+        scored = replace(scored_on(of_split), selection=seen, sizes=numbers)
         text = f"rows were joined by their ids: {scored.y.size} are in all sets, {scored.n_left_out} were left out"
         return Comparison(
             split=of_split,
@@ -105,6 +120,17 @@ class ComparingSystems(Predicting):
                 argument="split",
             )
         return own[0]
+
+
+def _sizes(sizes: Sequence[float] | None, count: int) -> tuple[float, ...] | None:
+    if sizes is None:
+        return None
+    found = tuple(coerce.number("sizes", one) for one in coerce.listed("sizes", sizes, "[2.5e7, 8.6e7]"))
+    if len(found) != count or min(found) <= 0:
+        raise invalid(
+            f"sizes must be a positive number for each of the {count} items, got {list(found)}", argument="sizes"
+        )
+    return found
 
 
 def _measures(measures: Sequence[str] | str | None) -> list[str]:

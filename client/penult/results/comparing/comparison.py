@@ -15,6 +15,7 @@ from penult.display.html import Shown, card, pairs, table
 from penult.display.names import one_line
 from penult.errors import invalid
 from penult.files.savable import Savable
+from penult.results.comparing.choosing import model_size, opposing_signals, selection_rules
 from penult.results.comparing.groups import evenness, moon, rank_systems
 from penult.results.comparing.pairs import ensemble_gain, error_inconsistency, specialisation
 from penult.results.comparing.scored import Scored
@@ -32,6 +33,9 @@ MEASURES: Mapping[str, Callable[[Scored], Iterable[ComparedValue]]] = {
     "evenness": evenness,
     "rank_systems": rank_systems,
     "moon": moon,
+    "selection_rules": selection_rules,
+    "model_size": model_size,
+    "opposing_signals": opposing_signals,
 }
 """What `Client.compare` computes, by name."""
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from penult.results.comparing.scored import Scored
-from penult.results.comparing.values import ComparedValue
+from penult.results.comparing.values import ComparedValue, two_sided_t
 
 Floats = NDArray[np.float64]
 MOST_EXACT = 10
@@ -141,23 +141,4 @@ def _p_of_gain(of_line: float, of_curve: float, m: int) -> float:
     gain = of_line - of_curve
     if of_line <= ROUNDING or gain <= 0:
         return 1.0
-    return _two_sided_t(math.sqrt(gain * m / of_curve) if of_curve > ROUNDING else math.inf, m)
-
-
-def _two_sided_t(t: float, m: int) -> float:
-    """P(|t_m| > t), in closed form for whole m (Abramowitz & Stegun 26.7.3 and 26.7.4)."""
-    if math.isinf(t):
-        return 0.0
-    angle = math.atan(t / math.sqrt(m))
-    sine, cosine = math.sin(angle), math.cos(angle)
-    if m % 2:
-        total, term = 0.0, cosine
-        for k in range(1, (m - 1) // 2 + 1):
-            total += term
-            term *= cosine**2 * 2 * k / (2 * k + 1)
-        return 1 - (2 / math.pi) * (angle + sine * total)
-    total, term = 0.0, 1.0
-    for k in range(1, m // 2 + 1):
-        total += term
-        term *= cosine**2 * (2 * k - 1) / (2 * k)
-    return 1 - sine * total
+    return two_sided_t(math.sqrt(gain * m / of_curve) if of_curve > ROUNDING else math.inf, m)

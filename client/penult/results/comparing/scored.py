@@ -26,6 +26,10 @@ class Scored:
     """(N,) of each."""
     n_left_out: int
     """Rows that some of the systems do not have."""
+    selection: "Scored | None" = None
+    """The same systems on the split that selection rules look at."""
+    sizes: tuple[float, ...] | None = None
+    """Parameters of each."""
 
     def parts(self) -> list[tuple[str, NDArray[np.bool_]]]:
         """All rows, then those of each group."""

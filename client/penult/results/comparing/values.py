@@ -84,3 +84,31 @@ def holm(p: Sequence[float]) -> NDArray[np.float64]:
     scaled = given[order] * np.arange(order.size, 0, -1)
     found[order] = np.minimum(1.0, np.maximum.accumulate(scaled)) if order.size else scaled
     return found
+
+
+def student_quantile(m: int) -> float:
+    """t of P(|t_m| > t) = 0.05, by bisection."""
+    low, high = 0.0, 1e3
+    for _ in range(80):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if two_sided_t(middle, m) > 0.05 else (low, middle)
+    return high
+
+
+def two_sided_t(t: float, m: int) -> float:
+    """P(|t_m| > t), in closed form for whole m (Abramowitz & Stegun 26.7.3 and 26.7.4)."""
+    if math.isinf(t):
+        return 0.0
+    angle = math.atan(t / math.sqrt(m))
+    sine, cosine = math.sin(angle), math.cos(angle)
+    if m % 2:
+        total, term = 0.0, cosine
+        for k in range(1, (m - 1) // 2 + 1):
+            total += term
+            term *= cosine**2 * 2 * k / (2 * k + 1)
+        return 1 - (2 / math.pi) * (angle + sine * total)
+    total, term = 0.0, 1.0
+    for k in range(1, m // 2 + 1):
+        total += term
+        term *= cosine**2 * (2 * k - 1) / (2 * k)
+    return 1 - sine * total

@@ -10,7 +10,7 @@ from penult.display.html import Shown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiagnosticDefinition(Shown):
-    """One number that `Client.diagnose` can compute."""
+    """One number that `Client.diagnose`, or another call, can compute."""
 
     id: str
     """Stable name of the formula."""
@@ -33,6 +33,8 @@ class DiagnosticDefinition(Shown):
     """Multiplications, by n rows, D features, K classes, P parts and R draws."""
     numbers: tuple[str, ...]
     """Keys of ``numbers=`` that it uses."""
+    call: str = "diagnose"
+    """The call of the client that answers it; empty where none does, and `formula` is why."""
 
 
 def definition_row(one: DiagnosticDefinition) -> Mapping[str, object]:
@@ -42,6 +44,7 @@ def definition_row(one: DiagnosticDefinition) -> Mapping[str, object]:
         "family": one.family,
         "formula": one.formula,
         "needs": ", ".join(one.needs),
+        "call": one.call,
         "of": one.parts,
         "interval": one.interval,
         "cost": one.cost,

@@ -41,7 +41,7 @@ class PanelValue(Shown):
 
     id: str
     kind: str
-    """What it is of: "all", "class", "attribute" (a value of it), "group" or "mask"."""
+    """What it is of: "all", "class", "attribute" (a value of it), "group", "mask" or "mask and class"."""
     part: str
     """Its name; "all" for all rows."""
     value: float
@@ -55,6 +55,9 @@ class PanelValue(Shown):
     null_low: float
     null_high: float
     note: str
+    p: float = math.nan
+    """p-value of no difference from the rows of the other parts of its kind, adjusted for their number after Holm
+    (1979); NaN where there is none."""
 
     def __float__(self) -> float:
         return self.value
@@ -85,9 +88,10 @@ class Panel(Shown, Savable):
     def to_frame(self) -> pd.DataFrame:
         """One row per value. Raises ImportError when pandas is missing.
 
-        Columns: `id`, `kind`, `part`, `value`, `low`, `high`, `n`, `null`, `null_low`, `null_high`, `note`, `formula`.
+        Columns: `id`, `kind`, `part`, `value`, `low`, `high`, `n`, `null`, `null_low`, `null_high`, `p`, `note`,
+        `formula`.
         """
-        names = ("id", "kind", "part", "value", "low", "high", "n", "null", "null_low", "null_high", "note")
+        names = ("id", "kind", "part", "value", "low", "high", "n", "null", "null_low", "null_high", "p", "note")
         columns: dict[str, list[object]] = {name: [getattr(one, name) for one in self.values] for name in names}
         columns["formula"] = [self.definitions[one.id].formula for one in self.values]
         return frame(columns)
@@ -101,6 +105,7 @@ class Panel(Shown, Savable):
                 _number(one.value),
                 _interval(one.low, one.high),
                 _number(one.null) if math.isnan(one.null_low) else _interval(one.null_low, one.null_high),
+                _number(one.p),
                 one_line(one.note, 200),
             )
             for one in self.values
@@ -108,14 +113,14 @@ class Panel(Shown, Savable):
 
     def _repr_html_(self) -> str:
         """The panel for a notebook."""
-        header = ("number", "of", "n", "value", "95 %", "null", "note")
+        header = ("number", "of", "n", "value", "95 %", "null", "p", "note")
         return card(f"Panel {self.name}", table(header, self._rows(), n_text=2, most=60))
 
     def __repr__(self) -> str:
         return f"Panel({one_line(self.name)}, {len(self.values)} values of {', '.join([*self.definitions][:4])})"
 
     def __str__(self) -> str:
-        return text_table(("number", "of", "n", "value", "95 %", "null", "note"), self._rows())
+        return text_table(("number", "of", "n", "value", "95 %", "null", "p", "note"), self._rows())
 
 
 def _number(value: float) -> str:

@@ -13,7 +13,7 @@ from penult_proto.v1 import spectra_pb2
 
 def definitions(messages: Iterable[pb.DiagnosticDefinition]) -> list[DiagnosticDefinition]:
     """Definitions in their order."""
-    return [record(DiagnosticDefinition, one) for one in messages]
+    return [record(DiagnosticDefinition, one, call=one.call or "diagnose") for one in messages]
 
 
 def diagnosis(message: pb.Diagnosis) -> Diagnosis:

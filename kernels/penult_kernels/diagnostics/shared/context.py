@@ -15,6 +15,7 @@ from penult_kernels.diagnostics.subject import Subject
 
 A = TypeVar("A")
 DEFAULTS: Mapping[str, float] = {
+    "bias_error": 0.5,
     "cka_batch": 128,
     "mle_k": 20,
     "power_law_first": 11,

@@ -52,6 +52,14 @@ class PartScatter:
         found[found < found.size * np.finfo(np.float64).eps * max(found[0], 0.0)] = 0.0
         return found, vectors
 
+    def pooled_eigen(self) -> tuple[Floats, Floats]:
+        """Eigenvalues (D,) of the second moment of all rows about their mean, not divided, and vectors (D, D); host."""
+        n = float(self._subject.counts.sum())
+        total, square = sum(self._sum.values()), sum(self._square.values())
+        xp = array_namespace(square)
+        values, vectors = xp.linalg.eigh(square - total[:, None] * total[None, :] / n)
+        return to_host(values), to_host(vectors)
+
 
 def eigenvalues_of(rows: Array) -> tuple[Floats, Floats]:
     """(min(n, D),) of few rows: eigenvalues of the covariance with divisor n, and singular values of the rows."""

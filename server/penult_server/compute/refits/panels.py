@@ -79,6 +79,7 @@ def add_panels(metrics: groups_pb2.Metrics, names: list[str], asked: Asked, cali
             null=value.null,
             null_low=value.null_low,
             null_high=value.null_high,
+            p=value.p,
             note=value.note,
         )
 
@@ -122,6 +123,9 @@ def _name(part: Part, labels: LabelNames) -> str:
             return labels.attribute_values[part.index]
         case PartKind.MASK:
             return labels.masks[part.index]
+        case PartKind.MASK_CLASS:
+            mask, y = divmod(part.index, len(labels.classes))
+            return f"{labels.masks[mask]}, {labels.classes[y]}"
         case PartKind.GROUP:
             y, a = divmod(part.index, labels.n_attributes)
             return ", ".join([labels.classes[y], *labels.attribute_values[a : a + 1]])

@@ -2,6 +2,7 @@
 
 from penult_kernels.diagnostics.registry import DEFINITIONS
 from penult_kernels.diagnostics.shared.context import DEFAULTS
+from penult_kernels.panels.registry import PANELS
 from penult_proto.v1 import diagnostics_pb2 as pb
 from penult_proto.v1 import diagnostics_pb2_grpc, features_pb2, influence_pb2, spectra_pb2
 from penult_server.front.guard import Context
@@ -13,7 +14,7 @@ from penult_server.front.queries.stored_answers import StoredAnswers
 from penult_server.front.registry_thread import Registry
 from penult_server.front.workers.compute_workers import ComputeWorkers
 from penult_server.logs.traces import span
-from penult_server.questions.diagnostics import definitions_to_proto
+from penult_server.questions.diagnostics import definitions_to_proto, panel_definitions_to_proto
 from penult_server.registry.cards import Given
 
 
@@ -26,7 +27,11 @@ class DiagnosticServicer(diagnostics_pb2_grpc.DiagnosticServiceServicer):
         self._answers = StoredAnswers(registry, compute, diagnostics_pb2_grpc.DiagnosticServiceStub)
 
     async def ListDiagnostics(self, request: pb.ListDiagnosticsRequest, context: Context) -> pb.ListDiagnosticsResponse:
-        return pb.ListDiagnosticsResponse(definitions=definitions_to_proto(DEFINITIONS.values()), numbers=DEFAULTS)
+        return pb.ListDiagnosticsResponse(
+            definitions=definitions_to_proto(DEFINITIONS.values()),
+            numbers=DEFAULTS,
+            of_panels=panel_definitions_to_proto(PANELS.values()),
+        )
 
     async def Diagnose(self, request: pb.DiagnoseRequest, context: Context) -> pb.Diagnosis:
         source = await self._resolve(request.source)

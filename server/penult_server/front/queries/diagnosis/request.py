@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from penult_kernels.diagnostics.definition import Definition, Need, Size
 from penult_kernels.diagnostics.planner import DRAWS, work
-from penult_kernels.diagnostics.registry import DEFINITIONS, UnknownDiagnosticError, expand
+from penult_kernels.diagnostics.registry import DEFINITIONS, FAMILIES, UnknownDiagnosticError, expand
 from penult_kernels.diagnostics.shared.context import DEFAULTS
+from penult_kernels.panels.registry import PANELS
 from penult_proto.errors import ErrorKind
 from penult_proto.v1 import diagnostics_pb2 as pb
 from penult_proto.v1 import features_pb2, spectra_pb2
@@ -46,7 +48,17 @@ def _expanded(ids: Sequence[str]) -> list[Definition]:
     try:
         return [DEFINITIONS[id] for id in expand(ids)]
     except UnknownDiagnosticError as error:
-        raise ServiceError(ErrorKind.INVALID_ARGUMENT, f"ids: {error}", field="ids") from error
+        text = f"ids: {_nearest(error.id)}{error}"
+        raise ServiceError(ErrorKind.INVALID_ARGUMENT, text, field="ids") from error
+
+
+def _nearest(unknown: str) -> str:
+    """What else the id may mean: a number of a panel, or a diagnostic that is written nearly so."""
+    for name, panel in PANELS.items():
+        if unknown == name or unknown in {one.id for one in panel.definitions}:
+            return f"client.evaluate(head, features, panels=[{name!r}]) answers {unknown!r}; "
+    near = get_close_matches(unknown, [*DEFINITIONS, *FAMILIES], n=1)
+    return f"do you mean {near[0]!r}? " if near else ""
 
 
 def _check_other(asked: list[Definition], other: features_pb2.FeatureSet | None) -> None:

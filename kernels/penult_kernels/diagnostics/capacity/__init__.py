@@ -1,0 +1,1 @@
+"""How much of the space of heads fits the labels."""

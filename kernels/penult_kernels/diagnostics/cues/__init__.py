@@ -1,0 +1,1 @@
+"""What predictions follow: the class, or what goes with it."""

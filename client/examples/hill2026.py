@@ -3,7 +3,8 @@
 The figures and the table of Hill et al. 2026 (arXiv 2512.01766) from runs of any dataset.
 
 Data: `footwear`, two classes on two grounds that go together in training (950 to 50). LLR fits the last layer on the
-validation split at a ratio of its groups, DFR on equal groups; its classes and grounds are balanced as they are.
+validation split, whose groups are equal as they are: its rows are weighed so that what are minorities in training are
+at a ratio. DFR fits it on equal groups.
 
 What the answer means: lines are means over seeds, bands one standard deviation of the seeds. (1) worst group by the
 minorities' ratio, 1 being equal groups: flat lines say that LLR needs no balance. (2) traces of the features'
@@ -64,7 +65,9 @@ def main() -> None:
         erm = finetuned(client, options)
         plain = erm["none"]
         val = [client.extract(run.checkpoints[-1]).wait() for run in plain]
-        llr = [retrained(client, sets, options.ratios) for sets in val]
+        llr = [
+            retrained(client, sets, run.metrics("train"), options.ratios) for run, sets in zip(plain, val, strict=True)
+        ]
         dfr = [client.refit(sets["val"], preset=options.dfr, evaluate={"test": sets["test"]}) for sets in val]
         epochs = [checkpoint.epoch for checkpoint in plain[0].checkpoints]
         diagnosed = [[diagnose(client, checkpoint) for checkpoint in run.checkpoints] for run in plain]
@@ -115,15 +118,16 @@ def finetuned(client: penult.Client, options: argparse.Namespace) -> dict[Any, l
 
 
 def retrained(
-    client: penult.Client, sets: Mapping[str, penult.FeatureSet], ratios: Sequence[float]
+    client: penult.Client, sets: Mapping[str, penult.FeatureSet], train: penult.Metrics, ratios: Sequence[float]
 ) -> list[penult.Refit]:
-    """The last layer on validation features with minorities at each ratio: one request."""
+    """The last layer on validation features with the minorities of training at each ratio: one request."""
+    rows = client.features.read(sets["val"])
+    g = rows.y * len(train.groups) // len(rows.labels.classes) + rows.a
+    counts, classes = (np.array([getattr(group, name) for group in train.groups]) for name in ("count", "y"))
     asked: list[Any] = [
         {
             "features": sets["val"],
-            "balance": "upweighting",
-            "by": "group",
-            "group_ratio": ratio,
+            "weights": (shares(counts, classes, ratio) / np.maximum(np.bincount(g, minlength=counts.size), 1))[g],
             "l2": 1e-3,
             "evaluate": {"test": sets["test"]},
         }
@@ -135,6 +139,20 @@ def retrained(
             raise one
         found.append(one)
     return found
+
+
+def shares(counts: np.ndarray, classes: np.ndarray, ratio: float) -> np.ndarray:
+    """(groups,) share of each: classes equal, the minority of a class at `ratio` to its other groups.
+
+    A minority is the smallest group of a class, of at most half of every other, as `group_ratio` has it.
+    """
+    found = np.ones(counts.size)
+    for one in np.unique(classes):
+        smallest, *others = sorted(np.flatnonzero(classes == one), key=lambda group: counts[group])
+        if others and counts[smallest] <= counts[others[0]] / 2:
+            found[smallest] = ratio
+        found[classes == one] /= found[classes == one].sum()
+    return found / found.sum()
 
 
 def diagnose(client: penult.Client, checkpoint: penult.Checkpoint) -> Epoch:

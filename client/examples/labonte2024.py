@@ -136,7 +136,7 @@ def draw_epochs(epochs: Sequence[float], worst: Mapping[str, np.ndarray]) -> Fig
     for (name, values), colour in zip(worst.items(), COLOURS, strict=False):
         band(axis, epochs, values, colour, name)
     finish(axis, "epoch", "worst-group accuracy (test)")
-    axis.set_ylim(0, 1.02)
+    axis.set_ylim(-0.02, 1.02)
     axis.locator_params(axis="x", integer=True)
     axis.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -150,10 +150,11 @@ def draw_bars(worst: Mapping[str, np.ndarray]) -> Figure:
     means, deviations = zip(*(mean_and_sd(worst[name]) for name in order), strict=True)
     axis.bar(range(len(order)), means, yerr=deviations, color="#0072B2", ecolor="#333333", capsize=3, width=0.7)
     for place, name in enumerate(order):
-        axis.plot([place] * len(worst[name]), worst[name], "o", color="white", markeredgecolor="black", markersize=4)
+        seeds = worst[name]
+        axis.plot([place] * len(seeds), seeds, "o", color="white", mec="black", markersize=4, clip_on=False)
     axis.set_xticks(range(len(order)), order, rotation=25, ha="right")
     finish(axis, "", "worst-group accuracy (test)")
-    axis.set_ylim(0, 1.02)
+    axis.set_ylim(-0.02, 1.02)
     return figure
 
 
@@ -165,9 +166,9 @@ def draw_backbones(backbones: Sequence[str], worst: Mapping[str, Sequence[Sequen
         means, deviations = zip(*(mean_and_sd(np.array(values)) for values in of_backbones), strict=True)
         at = np.arange(len(backbones)) + 0.08 * (place - (len(worst) - 1) / 2)
         axis.errorbar(at, means, yerr=deviations, fmt="o-", color=colour, capsize=3, label=name)
-    axis.set_xticks(range(len(backbones)), backbones, rotation=15, ha="right")
+    axis.set_xticks(range(len(backbones)), backbones, rotation=15 if len(backbones) > 3 else 0)
     axis.set_xlim(-0.5, len(backbones) - 0.5)
-    axis.set_ylim(0, 1.02)
+    axis.set_ylim(-0.02, 1.02)
     finish(axis, "", "worst-group accuracy (test)")
     axis.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -206,14 +207,15 @@ def draw_imbalance(found: Mapping[str, tuple[Sequence[str], np.ndarray]]) -> Fig
     axis.axhline(1.0, color="#999999", linewidth=1, linestyle="--")
     axis.set_xticks(range(len(found)), list(found), rotation=25, ha="right")
     finish(axis, "", "largest eigenvalue,\nminority / majority")
-    axis.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0.0, 1.0))
+    axis.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(compared))
     return figure
 
 
 def band(axis: Axes, x: Any, values: np.ndarray, colour: str, name: str) -> None:
-    """The mean of the seeds (seeds, points) with a band of one standard deviation."""
+    """The mean accuracy of the seeds (seeds, points) with a band of one standard deviation."""
     mean, deviation = values.mean(axis=0), sd(values)
-    axis.fill_between(x, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
+    low, high = np.clip([mean - deviation, mean + deviation], 0.0, 1.0)
+    axis.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
     axis.plot(x, mean, "o-", markersize=4, color=colour, label=name)
 
 

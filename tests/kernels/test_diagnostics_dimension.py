@@ -64,6 +64,20 @@ def test_standard_errors_are_those_of_repeated_samples():
         assert error == pytest.approx(np.std([one.value for one in values]), rel=0.35), id
 
 
+def test_of_fewer_rows_than_features_blocks_are_left_out():
+    """The jackknife beside the spread over 40 samples of 40 rows of 90 features, which it comes near."""
+    rng, scale = np.random.default_rng(4), np.arange(1, 91) ** -0.7
+    settings = Settings(replicates=0, matched=0, numbers=SHORT)
+    each = [values_of(whole(rng.standard_normal((40, 90)) * scale + 1), SPECTRAL, settings) for _ in range(40)]
+    for id in ("rank_me", "effective_rank", "participation_ratio"):
+        found = [one[id, (0,), ""] for one in each]
+        errors = [(one.high - one.low) / (2 * 1.959964) for one in found]
+        spread = np.std([one.value for one in found])
+        assert 0.7 < np.sqrt(np.mean(np.square(errors))) / spread < 1.4
+        assert found[0].note == "interval by leaving out blocks of rows"
+    assert math.isnan(each[0]["power_law_exponent", (0,), ""].low)
+
+
 def test_matched_values_tell_size_from_spread():
     """Two parts of one distribution: RankMe differs at their sizes, and not at matched n."""
     rng = np.random.default_rng(3)

@@ -87,7 +87,7 @@ def available_bytes(backend: Backend) -> int | None:
 
 
 def available_host_bytes(backend: Backend) -> int | None:
-    """The same of the machine's memory."""
+    """Bytes of the machine's free memory that are this worker's; None if the system does not report them."""
     free = host_bytes()
     return None if free is None else free // backend.sharers
 

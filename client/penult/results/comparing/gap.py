@@ -155,10 +155,11 @@ def tuned_offsets(log_p: Floats, y: NDArray[np.int64], g: NDArray[np.int64]) -> 
     best = score(offset)
     for _ in range(ROUNDS):
         for c in range(1, log_p.shape[1]):
-            moved = log_p + offset
-            needed = np.delete(moved, c, axis=1).max(axis=1) - log_p[:, c]
-            for value in np.quantile(needed, np.linspace(0, 1, CANDIDATES)) + 1e-9:
-                tried = offset.copy()
+            moved: Floats = log_p + offset
+            needed: Floats = np.max(np.delete(moved, c, axis=1), axis=1) - log_p[:, c]
+            candidates: list[float] = (np.quantile(needed, np.linspace(0, 1, CANDIDATES)) + 1e-9).tolist()
+            for value in candidates:
+                tried: Floats = offset.copy()
                 tried[c] = value
                 found = score(tried)
                 if found > best:

@@ -170,7 +170,7 @@ class Influence(Shown, Savable):
             "own_change": self.own_change.tolist(),
             "memorised": self.memorised.tolist(),
             "leverage": self.leverage.tolist(),
-            "is_exact": [False] * self.row_ids.size if self.is_exact is None else [*self.is_exact.tolist()],
+            "is_exact": [False] * self.row_ids.size if self.is_exact is None else self.is_exact.tolist(),
         }
         for place, one in enumerate(self.groups):
             columns[f"on {one.name}"] = self.change[:, place].tolist()

@@ -49,7 +49,7 @@ class CellMeans:
     def add(self, block: Block) -> None:
         """Take in some rows."""
         x = block.z - self._subject.shift
-        is_in = np.equal.outer(np.arange(self.y.size), self._cell[block.rows]).astype(np.float64)
+        is_in = (self._cell[block.rows][None, :] == np.arange(self.y.size)[:, None]).astype(np.float64)
         self._sum += to_host(asarray_like(is_in, x) @ x)
 
     def directions(self) -> Floats:
@@ -107,7 +107,9 @@ def compute(context: Context, ids: frozenset[str]) -> Iterator[Value]:
     if not n_directions:
         yield Value(id=RELIANCE.id, n=n, note="no class has rows of two parts whose means differ")
         return
-    orders = [np.random.default_rng([context.draws.seed, 17, draw]).permutation(n) for draw in range(DRAWS)]
+    orders: list[NDArray[np.int64]] = [
+        np.random.default_rng([context.draws.seed, 17, draw]).permutation(n) for draw in range(DRAWS)
+    ]
     if n <= MOST_WHOLE:
         orders = [(np.arange(n) + shift) % n for shift in range(n)]
     lost = replaced(found.logits, found.through, subject.y, orders)

@@ -17,7 +17,12 @@ from penult_kernels.spectra import descriptors
 Floats = NDArray[np.float64]
 DRAW_WORK = 2e10
 """Multiplications that the matched draws of a part may take: of large parts there are fewer draws."""
-NO_INTERVAL = "no interval: more rows than features are needed for one"
+NO_INTERVAL = "no interval: more rows than features are needed for one, or fewer rows in memory"
+BLOCKS = 20
+"""Blocks of rows of which each is left out once, where a part has at most as many rows as features."""
+FEWEST = 10
+"""Rows of such a part at least."""
+BY_BLOCKS = "interval by leaving out blocks of rows"
 
 
 def _defined(definition: descriptors.Definition, formula: str = "", numbers: tuple[str, ...] = ()) -> Definition:
@@ -159,15 +164,41 @@ def compute(context: Context, ids: frozenset[str]) -> Iterator[Value]:
         second, _ = scatter.eigen(part, False)
         found = measures(context, covariance, np.sqrt(n * second)[: min(n, second.size)])
         errors = influences.errors(part)
+        is_by_blocks = errors is None
+        errors = _by_blocks(context, part) if errors is None else errors
         drawn = _drawn(context, part)
         for place, id in enumerate((PARTICIPATION.id, EFFECTIVE.id, POWER.id, RANK_ME.id)):
             if id in ids:
-                error = None if errors is None else float(errors[place])
-                yield _value(id, part, n, found[id], error, [one[id] for one in drawn])
+                error = None if errors is None or math.isnan(errors[place]) else float(errors[place])
+                note = BY_BLOCKS if is_by_blocks else ""
+                yield _value(id, part, n, found[id], error, [one[id] for one in drawn], note)
 
 
-def _value(id: str, part: int, n: int, value: float, error: float | None, drawn: list[float]) -> Value:
-    low, high, note = math.nan, math.nan, ""
+def _by_blocks(context: Context, part: int) -> Floats | None:
+    """(4,) standard errors by a jackknife of blocks of equal sizes (Shao & Wu 1989); None where it is not made.
+
+    Where there are no more rows than features, the derivative misses the directions that the rows do not reach. The
+    power law, whose ranks may be the last ones, has none.
+    """
+    n, d = int(context.subject.counts[part]), context.subject.rows.shape[1]
+    n_blocks = min(BLOCKS, n)
+    if Need.MEMORY not in context.subject.has or n < FEWEST or n_blocks * (2 * n * n * d + 20 * n**3) > DRAW_WORK:
+        return None
+    context.check()
+    rows = context.gather(context.subject.members[part])
+    size = n // n_blocks
+    order = np.random.default_rng([context.draws.seed, 19, part]).permutation(n)
+    kept = [np.sort(np.delete(order, np.s_[block * size : (block + 1) * size])) for block in range(n_blocks)]
+    xp = array_namespace(rows)
+    found = [measures(context, *eigenvalues_of(xp.take(rows, asarray_like(one, rows), axis=0))) for one in kept]
+    each = np.array([[one[id] for id in (PARTICIPATION.id, EFFECTIVE.id, POWER.id, RANK_ME.id)] for one in found])
+    each[:, 2] = math.nan
+    spread = np.sum((each - each.mean(axis=0)) ** 2, axis=0)
+    return np.sqrt((n - size) / (size * n_blocks) * spread)
+
+
+def _value(id: str, part: int, n: int, value: float, error: float | None, drawn: list[float], method: str) -> Value:
+    low, high, note = math.nan, math.nan, method
     if not math.isfinite(value):
         note = "has no positive eigenvalue at every rank of the fit" if id == POWER.id else "rows do not vary"
     elif error is None:

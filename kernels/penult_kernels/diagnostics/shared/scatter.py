@@ -1,6 +1,7 @@
 """Second moments of the rows of each part, in one pass, and their eigenvalues."""
 
-from functools import cache
+from functools import cache, reduce
+from operator import add
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -55,7 +56,7 @@ class PartScatter:
     def pooled_eigen(self) -> tuple[Floats, Floats]:
         """Eigenvalues (D,) of the second moment of all rows about their mean, not divided, and vectors (D, D); host."""
         n = float(self._subject.counts.sum())
-        total, square = sum(self._sum.values()), sum(self._square.values())
+        total, square = (reduce(add, one.values()) for one in (self._sum, self._square))
         xp = array_namespace(square)
         values, vectors = xp.linalg.eigh(square - total[:, None] * total[None, :] / n)
         return to_host(values), to_host(vectors)

@@ -114,7 +114,7 @@ def constraints_of(z: Floats, y: Integers, n_classes: int, most: Floats, offset:
 
     Raises TooLargeError as `check_size` does.
     """
-    check_size(*z.shape, n_classes, has_offset=offset is not None)
+    check_size(z.shape[0], z.shape[1], n_classes, has_offset=offset is not None)
     others = np.arange(n_classes - 1)
     row = np.repeat(np.arange(y.size), n_classes - 1)
     own, rest = np.repeat(y, n_classes - 1), (others + (others >= y[:, None])).ravel()

@@ -122,8 +122,9 @@ def retrained(
 ) -> list[penult.Refit]:
     """The last layer on validation features with the minorities of training at each ratio: one request."""
     rows = client.features.read(sets["val"])
-    g = rows.y * len(train.groups) // len(rows.labels.classes) + rows.a
-    counts, classes = (np.array([getattr(group, name) for group in train.groups]) for name in ("count", "y"))
+    counts = np.array([group.count for group in train.groups])
+    classes = np.array([group.y for group in train.groups])
+    g = rows.y * (counts.size // np.unique(classes).size) + rows.a
     asked: list[Any] = [
         {
             "features": sets["val"],

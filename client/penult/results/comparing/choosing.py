@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -159,12 +160,14 @@ def opposing_signals(scored: Scored) -> Iterator[ComparedValue]:
         sides = {"fall": order[:top], "rise": order[-top:]}
         pulls = [(scored.probabilities[first][rows] - eye[scored.y[rows]]).mean(axis=0) for rows in sides.values()]
         for name, rows in sides.items():
-            base = {"measure": "opposing_signals", "systems": pair}
-            yield ComparedValue(**base, name=name, value=float(change[rows].mean()), n=top)
+            base = ComparedValue(
+                measure="opposing_signals", name=name, systems=pair, value=float(change[rows].mean()), n=top
+            )
+            yield base
             for part, inside in scored.parts()[1:]:
                 share = f"{100 * inside.mean():.2g} % of all rows"
                 value = float(inside[rows].mean())
-                yield ComparedValue(**base, name=f"{name}_share", part=part, value=value, n=top, note=share)
+                yield replace(base, name=f"{name}_share", part=part, value=value, note=share)
         size = float(np.linalg.norm(pulls[0]) * np.linalg.norm(pulls[1]))
         yield ComparedValue(
             measure="opposing_signals",

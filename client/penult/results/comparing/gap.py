@@ -146,22 +146,24 @@ def extrapolated(name: str, sizes: NDArray[np.int64], steps: Sequence[GapStep]) 
 
 def tuned_offsets(log_p: Floats, y: NDArray[np.int64], g: NDArray[np.int64]) -> Floats:
     """(C,) added to log-probabilities (N, C): of the largest worst-group accuracy, then accuracy, class by class."""
-    offset: Floats = np.zeros(log_p.shape[1])
 
     def score(of: Floats) -> tuple[float, float]:
         correct = np.argmax(log_p + of, axis=1) == y
         return min(float(correct[g == one].mean()) for one in np.unique(g).tolist()), float(correct.mean())
 
-    best = score(offset)
+    offset: list[float] = [0.0] * log_p.shape[1]
+    best = score(np.asarray(offset))
     for _ in range(ROUNDS):
         for c in range(1, log_p.shape[1]):
-            moved: Floats = log_p + offset
-            needed: Floats = np.max(np.delete(moved, c, axis=1), axis=1) - log_p[:, c]
-            candidates: list[float] = (np.quantile(needed, np.linspace(0, 1, CANDIDATES)) + 1e-9).tolist()
-            for value in candidates:
-                tried: Floats = offset.copy()
-                tried[c] = value
-                found = score(tried)
+            for value in _needed(log_p, np.asarray(offset), c):
+                tried = [*offset[:c], value, *offset[c + 1 :]]
+                found = score(np.asarray(tried))
                 if found > best:
                     best, offset = found, tried
-    return offset
+    return np.asarray(offset)
+
+
+def _needed(log_p: Floats, offset: Floats, c: int) -> list[float]:
+    """Offsets of a class at which decisions change, evenly over the rows."""
+    others: Floats = np.max(np.delete(log_p + offset, c, axis=1), axis=1)
+    return (np.quantile(others - log_p[:, c], np.linspace(0, 1, CANDIDATES)) + 1e-9).tolist()

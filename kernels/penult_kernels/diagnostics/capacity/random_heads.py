@@ -53,8 +53,8 @@ class ClassSums:
     def add(self, block: Block) -> None:
         """Take in some rows."""
         y, x = self._subject.y[block.rows], block.z - self._subject.shift
-        is_class = (y[None, :] == np.arange(self.total.shape[0])[:, None]).astype(np.float64)
-        self.total += to_host(asarray_like(is_class, x) @ x)
+        is_class = asarray_like(np.eye(self._subject.n_classes)[y].T.copy(), x)
+        self.total += to_host(is_class @ x)
 
 
 def log_tail(values: Floats, squares: Floats, size: float, n_outputs: int) -> float:

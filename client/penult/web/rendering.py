@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -36,13 +37,27 @@ STEPS = ((86_400 * 60, 86_400 * 30, "months"), (86_400 * 2, 86_400, "days"), (72
 @lru_cache(maxsize=1)
 def templates() -> Environment:
     """The templates; every value is escaped unless this package has made it as HTML."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.globals["static"] = static
+    return made
+
+
+@lru_cache
+def digest_of_file(name: str) -> str:
+    """By which a browser knows a file of this package again; empty for what is none."""
+    file = HERE / "static" / name
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else ""
+
+
+def static(name: str) -> str:
+    """The address of a file of this package: another one whenever its content is another."""
+    return f"/static/{name}?v={digest_of_file(name)}"
 
 
 def render(template: str, **values: Any) -> Trusted:

@@ -37,15 +37,13 @@ STEPS = ((86_400 * 60, 86_400 * 30, "months"), (86_400 * 2, 86_400, "days"), (72
 @lru_cache(maxsize=1)
 def templates() -> Environment:
     """The templates; every value is escaped unless this package has made it as HTML."""
-    made = Environment(
+    return Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.globals["static"] = static
-    return made
 
 
 @lru_cache
@@ -63,7 +61,7 @@ def static(name: str) -> str:
 def render(template: str, **values: Any) -> Trusted:
     """A template with these values."""
     with on_a_page():
-        return Trusted(templates().get_template(template).render(**values))
+        return Trusted(templates().get_template(template).render(static=static, **values))
 
 
 def shown(record: Any) -> Trusted:

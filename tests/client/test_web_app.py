@@ -197,6 +197,18 @@ def test_after_a_login_the_page_that_was_asked_for_comes_and_never_another_site(
     assert visiting(visit).headers["location"] == "/"
 
 
+def test_files_of_the_page_are_kept_by_a_browser_for_as_long_as_they_are_the_same():
+    async def visit(browser):
+        page = (await browser.ask("GET", "/login")).text
+        (address,) = re.findall(r'href="(/static/[^"]+)"', page)
+        kept, other = [await browser.ask("GET", at) for at in (address, address[:-1])]
+        outside = await browser.ask("GET", "/static/../app.py?v=")
+        assert (await browser.ask("GET", "/static/vendor/nothing.js")).status == outside.status == 404
+        return [one.headers["cache-control"] for one in (kept, other, outside)]
+
+    assert visiting(visit) == ["private, max-age=31536000, immutable", "no-cache", "no-store"]
+
+
 def test_answers_are_kept_by_their_digest_and_never_by_a_name():
     from penult.web.asking import Limits, Visit
 

@@ -21,14 +21,14 @@ from penult.web import actions, downloads
 from penult.web.asking import Limits, Visit
 from penult.web.entering import Entrance, status_of
 from penult.web.pages import answers, compare, deleting, groups, job, jobs, merges, neighbours, runs, server, store
-from penult.web.rendering import HERE
+from penult.web.rendering import HERE, digest_of_file
 from penult.web.security import SecureHeaders
 from penult.web.sessions import Sessions
 from penult_proto.errors import ErrorKind
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.types import ASGIApp
+    from starlette.types import ASGIApp, Scope
 
 Page = Callable[[Visit], Awaitable[Response]]
 PAGES: dict[str, Page] = {
@@ -158,9 +158,11 @@ async def _nothing(visit: Visit) -> Response:
 
 
 class _Static(StaticFiles):
-    """Files of this package; a browser asks each time whether they have changed."""
+    """Files of this package, which a browser keeps by the digest that its address names, and else asks for anew."""
 
-    def file_response(self, *arguments: object, **options: object) -> Response:
-        response = super().file_response(*arguments, **options)  # pyright: ignore[reportArgumentType]
-        response.headers["cache-control"] = "no-cache"
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        digest = digest_of_file(path)
+        is_named = bool(digest) and scope["query_string"].decode("latin-1") == f"v={digest}"
+        response.headers["cache-control"] = "private, max-age=31536000, immutable" if is_named else "no-cache"
         return response

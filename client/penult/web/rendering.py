@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -45,10 +46,22 @@ def templates() -> Environment:
     )
 
 
+@lru_cache
+def digest_of_file(name: str) -> str:
+    """By which a browser knows a file of this package again; empty for what is none."""
+    file = HERE / "static" / name
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else ""
+
+
+def static(name: str) -> str:
+    """The address of a file of this package: another one whenever its content is another."""
+    return f"/static/{name}?v={digest_of_file(name)}"
+
+
 def render(template: str, **values: Any) -> Trusted:
     """A template with these values."""
     with on_a_page():
-        return Trusted(templates().get_template(template).render(**values))
+        return Trusted(templates().get_template(template).render(static=static, **values))
 
 
 def shown(record: Any) -> Trusted:

@@ -68,7 +68,8 @@ def _in_groups(layer: nn.Conv2d, read: Tensor, gradient: Tensor) -> Tensor:
     of the kernel, which takes most of the time where groups are single channels."""
     read, padding = _padded(layer, read)
     n, places = len(read), gradient.shape[2:]
-    found = conv2d_weight(
+    weight_of: Any = conv2d_weight  # annotated for kernels of one size alone
+    found: Tensor = weight_of(
         read.reshape(1, -1, *read.shape[2:]),
         [n * layer.weight.shape[0], *layer.weight.shape[1:]],
         gradient.reshape(1, -1, *places),

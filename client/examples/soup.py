@@ -141,7 +141,7 @@ def draw(found: dict[str, tuple[penult.Metrics, penult.Metrics]]) -> Figure:
     axis.invert_yaxis()
     axis.set(xlabel="accuracy of the worst group on test, with its 95 % interval", xlim=(0, 1))
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False, fontsize="small", loc="lower left")
+    axis.legend(frameon=False, fontsize="small", loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
     return figure
 
 

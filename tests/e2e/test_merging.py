@@ -1,5 +1,7 @@
 """Merges through a real server: every method, what is refused, and what a merged checkpoint is good for."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -25,6 +27,20 @@ class World:
         self.stranger = stranger.wait().checkpoints[0]
         exported = client.checkpoints.export(self.last[2], directory / "exported")
         self.imported = client.checkpoints.import_(exported).wait()
+
+    def other(self) -> penult.Checkpoint:
+        """A network of another architecture."""
+        job = self.client.finetune(dataset="shapes", backbone="test_vit", pretrained=False, epochs=0)
+        return job.wait().checkpoints[0]
+
+    def resized(self) -> penult.Checkpoint:
+        """The start, which reads smaller images."""
+        images, start = penult.Images(size=24), self.start.checkpoints[0]
+        return self.client.finetune(dataset="shapes", start=start, epochs=0, inputs=images).wait().checkpoints[0]
+
+    def set(self, kind: str) -> str:
+        """A feature set of the first network."""
+        return self.client.extract(self.last[0], splits=["val"], kind=kind).wait()["val"].digest
 
     def merged(self, checkpoints, **asked) -> penult.Merge:
         return self.client.merge(checkpoints, **asked).wait()
@@ -148,6 +164,10 @@ def test_a_share_of_one_is_the_parent(world):
     assert found.checkpoint.digest == first.digest
     assert found.checkpoint.merge is None
     assert found.origin.shares == (1.0,)
+    for method in ("variance_corrected", "fisher"):
+        asked = {"rows": 4} if method == "fisher" else {}
+        alone = world.merged(world.last, method=method, shares=[1, 0, 0], bn="first", scope="full", **asked)
+        assert alone.checkpoint.digest == first.digest
     at_end = world.merged([world.start.checkpoints[0], first], method="wise", t=1, bn="average", scope="full")
     assert at_end.checkpoint.digest == first.digest
 
@@ -160,11 +180,7 @@ def test_what_methods_measure_on_rows_is_told_and_bounded(world):
     assert 0 <= found.factors["plain_mean_fraction"] < 1
     head = world.merged(world.last, method="regmean", scope="head", rows=10**5)
     assert (head.origin.numbers["rows"], head.factors) == (72, {"tensors_averaged": 1, "tensors_solved": 1})
-    last = world.last
-    assert "row_stream has no effect" in refusal(world, last, row_stream="class")
-    assert "rows must be" in refusal(world, last, method="fisher", rows=0)
-    assert "alpha must be in 0 .. 1" in refusal(world, last, method="regmean", alpha=1.5)
-    assert "row_stream='group'" in refusal(world, last, method="fisher", bn="first", attribute="ground")
+    assert "row_stream='group'" in refusal(world, world.last, method="fisher", bn="first", attribute="ground")
 
 
 def test_an_imported_one_is_merged_too(world):
@@ -177,53 +193,77 @@ def test_an_imported_one_is_merged_too(world):
     assert "belongs to no dataset" in refusal(world, [world.imported])
 
 
-def test_what_does_not_fit_is_refused(world):
-    kind = "incompatible_checkpoints"
-    last, stranger = world.last, world.stranger
-    assert "heads started from different ones" in refusal(world, [last[0], stranger], kind, scope="full")
-    assert "none that is stored" in refusal(world, [last[0], stranger], kind, method="ties")
-    assert "allow_datasets=True" in refusal(world, [last[0], world.imported], kind)
-    other = world.client.finetune(dataset="shapes", backbone="test_vit", pretrained=False, epochs=0).wait()
-    assert "of one architecture" in refusal(world, [last[0], other], kind)
-    assert "of one preprocessing" in refusal(world, [last[0], _resized(world)], kind)
-    assert "have the same" in refusal(world, [last[0], last[0]])
-    assert "at least 2 checkpoints" in refusal(world, [last[0]], bn="average")
+FIT = "incompatible_checkpoints"
+BAD: dict[str, tuple[Callable[[World], dict], str, str]] = {
+    # What does not fit, and says so before a job starts.
+    "heads of other starts": (lambda w: of(w.last[0], w.stranger, scope="full"), FIT, "heads started from different"),
+    "no common start": (lambda w: of(w.last[0], w.stranger, method="ties"), FIT, "none that is stored"),
+    "another dataset": (lambda w: of(w.last[0], w.imported), FIT, "allow_datasets=True"),
+    "another backbone": (lambda w: of(w.last[0], w.other()), FIT, "of one architecture"),
+    "another image size": (lambda w: of(w.last[0], w.resized()), FIT, "of one preprocessing"),
+    "one twice": (lambda w: of(w.last[0], w.last[0]), "", "have the same"),
+    "one alone": (lambda w: of(w.last[0], bn="average"), "", "at least 2 checkpoints"),
+    "its own start": (lambda w: of(w.start.checkpoints[0], method="wise"), "", "its own start"),
+    "a merge of three by wise": (lambda w: of(*w.last, method="wise"), "", "takes one checkpoint"),
+    "a merge of three by slerp": (lambda w: of(*w.last, method="slerp"), "", "2 checkpoints"),
+    "a run too short": (lambda w: of(w.runs[0], method="trajectory", k=7), "", "has 2 checkpoints"),
+    "two runs": (lambda w: of(*w.runs[:2], method="trajectory", k=2), "", "checkpoints of one run"),
+    "too many": (lambda w: of(*(w.last * 100)), "", "at most 256"),
+    "a feature set": (lambda w: of(w.set("pooled"), w.last[0]), "unknown_checkpoint", "name its checkpoint"),
+    "a flat feature set": (lambda w: of(w.set("flat"), w.last[0]), "unknown_checkpoint", "name its checkpoint"),
+    # Numbers out of their range.
+    "t beyond 1": (lambda w: of(w.last[0], method="wise", t=1.5), "", "allow_extrapolation=True"),
+    "density 0": (lambda w: of(*w.last, method="ties", density=0), "", "density must be in"),
+    "density above 1": (lambda w: of(*w.last, method="ties", density=1.5), "", "density must be in"),
+    "rows 0": (lambda w: of(*w.last, method="fisher", rows=0), "", "rows must be"),
+    "alpha above 1": (lambda w: of(*w.last, method="regmean", alpha=1.5), "", "alpha must be in 0 .. 1"),
+    "one example of statistics": (lambda w: of(*w.last, bn_count=1), "", "bn_count must be in 2"),
+    "shares above 1": (lambda w: of(*w.last, shares=[0.5] * 3), "", "sum 1"),
+    "a negative share": (lambda w: of(*w.last, shares=[1.5, -0.5, 0]), "", "sum 1"),
+    "too few shares": (lambda w: of(*w.last, shares=[1]), "", "as many as checkpoints"),
+    "no share": (lambda w: of(*w.last, shares=[0, 0, 0]), "", "not all 0"),
+    # Names that there are not.
+    "another method": (lambda w: of(*w.last, method="median"), "", "'uniform', 'greedy'"),
+    "another block": (lambda w: of(*w.last, scope="blocks", blocks=["blocks.99"]), "", "known: bn1, conv1.0"),
+    "another split": (lambda w: of(*w.last, method="greedy", select={"split": "x"}), "unknown_split", "known: train"),
+    "another metric": (lambda w: of(*w.last, method="greedy", select={"metric": "f1"}), "", "worst_group"),
+    # What would have no effect.
+    "shares of ties": (lambda w: of(*w.last, method="ties", shares=[1, 0, 0]), "", "shares have no effect"),
+    "t of the mean": (lambda w: of(*w.last, t=0.5), "", "t has no effect"),
+    "a base of the mean": (lambda w: of(*w.last, base=w.last[0]), "", "base has no effect"),
+    "a seed of the mean": (lambda w: of(*w.last, seed=1), "", "seed has no effect"),
+    "rows of the mean": (lambda w: of(*w.last, row_stream="class"), "", "row_stream has no effect"),
+    "a choice of the mean": (lambda w: of(*w.last, select={"split": "val"}), "", "chooses nothing"),
+    "no blocks": (lambda w: of(*w.last, scope="blocks"), "", "needs blocks"),
+    "blocks of the body": (lambda w: of(*w.last, blocks=["conv1"]), "", "without scope='blocks'"),
+    "a count of the average": (lambda w: of(*w.last, bn="average", bn_count=5), "", "bn_count has no effect"),
+    "statistics of a head": (lambda w: of(*w.last, scope="head", bn="first"), "", "batch_norm has no effect"),
+    "a dataset of the first": (lambda w: of(*w.last, bn="first", dataset="shapes"), "", "dataset has no effect"),
+    "an attribute alone": (lambda w: of(*w.last, attribute="ground"), "", "bn_stream='group' alone"),
+    # A score on the rows that chose.
+    "a leak": (lambda w: of(*w.last, method="greedy", then=LEAK), "selection_leak", "too high"),
+}
+LEAK = {"extract": ["val", "test"], "refit": {"preset": "dfr_l2", "on": "test"}}
 
 
-def _resized(world: World) -> penult.Checkpoint:
-    job = world.client.finetune(
-        dataset="shapes", start=world.start.checkpoints[0], epochs=0, inputs=penult.Images(size=24)
-    )
-    return job.wait().checkpoints[0]
+def of(*checkpoints, **asked) -> dict:
+    """Arguments of a merge."""
+    return {"checkpoints": list(checkpoints)} | asked
 
 
-def test_numbers_out_of_range_and_without_effect_are_refused(world):
-    last = world.last
-    assert "allow_extrapolation=True" in refusal(world, last[:1], method="wise", t=1.5)
-    assert world.merged(last[:1], method="wise", t=1.5, allow_extrapolation=True, bn="first").checkpoint
-    for density in (0, 1.5):
-        assert "density must be in" in refusal(world, last, method="ties", density=density)
-    assert "sum 1" in refusal(world, last, shares=[0.5, 0.5, 0.5])
-    assert "sum 1" in refusal(world, last, shares=[1.5, -0.5, 0])
-    assert "as many as checkpoints" in refusal(world, last, shares=[1])
-    assert "shares have no effect" in refusal(world, last, method="ties", shares=[1, 0, 0])
-    assert "t has no effect" in refusal(world, last, t=0.5)
-    assert "base has no effect" in refusal(world, last, base=last[0])
-    assert "seed has no effect" in refusal(world, last, seed=1)
-    assert "known: bn1, conv1.0" in refusal(world, last, scope="blocks", blocks=["blocks.99"])
-    assert "needs blocks" in refusal(world, last, scope="blocks")
-    assert "without scope='blocks'" in refusal(world, last, blocks=["conv1"])
-    assert "at most 256" in refusal(world, [one for one in last for _ in range(100)])
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_request_says_what_is_wrong_with_it(world, case):
+    asked, kind, words = BAD[case]
+    given = asked(world)
+    assert words in refusal(world, given.pop("checkpoints"), kind or "invalid_argument", **given)
+
+
+def test_what_is_odd_is_said(world):
+    """Statistics of networks that have seen unequally many batches; and a place beyond the end, where it is allowed."""
+    odd = world.merged([world.start.checkpoints[0], world.last[0]], bn="average")
+    assert any("the parents have counted" in str(note) for note in odd.notes)
+    assert world.merged(world.last[:1], method="wise", t=1.5, allow_extrapolation=True, bn="first").checkpoint
     assert "known: uniform" in refusal_of_method(world)
-    assert "takes one checkpoint" in refusal(world, last, method="wise")
-    assert "2 checkpoints" in refusal(world, last, method="slerp")
-    assert "has 2 checkpoints" in refusal(world, [world.runs[0]], method="trajectory", k=7)
-    assert "its own start" in refusal(world, world.start.checkpoints[:1], method="wise")
-    assert "bn_count has no effect" in refusal(world, last, bn="average", bn_count=5)
-    assert "batch_norm has no effect" in refusal(world, last, scope="head", bn="first")
-    assert "dataset has no effect" in refusal(world, last, bn="first", dataset="shapes")
-    assert "bn_stream='group' alone" in refusal(world, last, attribute="ground")
-    assert "bn_count must be in 2" in refusal(world, last, bn_count=1)
 
 
 def refusal_of_method(world: World) -> str:
@@ -383,8 +423,3 @@ def test_a_greedy_soup_says_what_it_tried(world):
     sets = world.client.extract(found.checkpoint, splits=["val"]).wait()
     best = [one.score for one in found.selection if one.kept][-1]
     assert world.client.evaluate(found.checkpoint, sets["val"]).average_accuracy == pytest.approx(best, abs=1e-12)
-    leak = {"extract": ["val", "test"], "refit": {"preset": "dfr_l2", "on": "test"}}
-    assert "too high" in refusal(world, world.last, "selection_leak", method="greedy", then=leak)
-    assert "chooses nothing" in refusal(world, world.last, select={"split": "val"})
-    assert "known: train" in refusal(world, world.last, "unknown_split", method="greedy", select={"split": "x"})
-    assert "worst_group" in refusal(world, world.last, method="greedy", select={"metric": "f1"})

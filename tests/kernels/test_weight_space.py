@@ -342,6 +342,27 @@ def test_every_library_merges_alike(method: str, backend):
     np.testing.assert_allclose(flat(found), flat(host), rtol=1e-12, atol=1e-15)
 
 
+ONE: dict[str, dict] = {
+    "uniform": {"shares": (1.0,)},
+    "variance_corrected": {"shares": (1.0,)},
+    "fisher": {"shares": (1.0,)},
+    "wise": {"numbers": {"t": 1.0}},
+    "task_arithmetic": {"numbers": {"scale": 1.0}},
+    "ties": {"numbers": {"density": 1.0, "scale": 1.0}},
+    "ties_per_tensor": {"numbers": {"density": 1.0, "scale": 1.0}},
+    "dare": {"numbers": {"density": 1.0, "scale": 1.0}},
+    "breadcrumbs": {"numbers": {"smallest": 0.0, "largest": 0.0, "scale": 1.0}},
+}
+
+
+@pytest.mark.parametrize("method", ONE)
+def test_one_network_of_which_all_is_taken_is_itself_bit_for_bit(method: str):
+    base, parents = networks(1)
+    found, _ = merged(method, needs(method, base), parents, **ONE[method])
+    for name, value in parents[0].items():
+        np.testing.assert_array_equal(found[name].astype(np.float32), value, err_msg=name)
+
+
 def test_a_rule_about_task_vectors_says_that_it_has_no_base():
     _, parents = networks(2)
     with pytest.raises(ValueError, match="has no base"):

@@ -1,16 +1,20 @@
 """What is measured of networks before they are merged: Fisher information and inputs, against autograd row by row."""
 
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.norm_act import BatchNormAct2d
 from torch import nn
 
 from penult_kernels.weight_space.scores import score_factors
 from penult_server.backbones.classifier import Classifier
 from penult_server.merging.fisher import fisher_diagonal
 from penult_server.merging.grams import input_grams
+from penult_server.merging.row_gradients import squares_of
 
 CPU = torch.device("cpu")
 
@@ -140,3 +144,34 @@ def test_directions_of_the_scores_add_up_to_the_covariance_of_a_class():
     np.testing.assert_allclose(np.einsum("nrc,nrd->ncd", u, u), expected, atol=1e-15)
     with pytest.raises(ValueError, match="two classes"):
         score_factors(p[:, :1])
+
+
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "ReLU6": lambda: BatchNormAct2d(6, act_layer=nn.ReLU6),
+    "SiLU": lambda: BatchNormAct2d(6, act_layer=nn.SiLU),
+    "no activation": lambda: BatchNormAct2d(6, apply_act=False),
+    "single channels": lambda: nn.Conv2d(6, 6, 5, stride=2, padding=2, groups=6),
+    "groups of two": lambda: nn.Conv2d(6, 9, 3, padding=1, dilation=2, groups=3, bias=False),
+    "padded as needed": lambda: Conv2dSame(6, 12, 3, stride=2, groups=6),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_gives_the_squares_of_every_example(name: str):
+    torch.manual_seed(0)
+    layer, read = LAYERS[name]().eval(), 3 * torch.randn(4, 6, 9, 8)
+    if isinstance(layer, nn.BatchNorm2d):
+        for one in (layer.running_mean, layer.weight.data, layer.bias.data):
+            one.normal_()
+    gradient = torch.randn(layer(read).shape)
+    own = dict(layer.named_parameters())
+    expected = {key: torch.zeros_like(value) for key, value in own.items()}
+    for one, made in zip(read, gradient, strict=True):
+        found = torch.autograd.grad((layer(one[None]) * made).sum(), list(own.values()))
+        for key, value in zip(own, found, strict=True):
+            expected[key] += value**2
+    with torch.no_grad():
+        squares = squares_of(layer, read, gradient)
+    assert set(squares) == set(expected)
+    for key, value in squares.items():
+        torch.testing.assert_close(value, expected[key], rtol=1e-4, atol=1e-4)

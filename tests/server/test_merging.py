@@ -56,7 +56,9 @@ FACTS = {
 }
 
 
-def toy(root: Path, seed: int, classes=("x", "y"), dtype=np.float32, mask=None, n: int = 50) -> CheckpointManifest:
+def toy(
+    root: Path, seed: int, classes=("x", "y"), dtype=np.float32, mask=None, n: int = 50, scale=None
+) -> CheckpointManifest:
     """A stored checkpoint of a few tensors that no library builds."""
     rng = np.random.default_rng(seed)
     state = {
@@ -66,7 +68,7 @@ def toy(root: Path, seed: int, classes=("x", "y"), dtype=np.float32, mask=None, 
         "head.bias": rng.standard_normal(2).astype(dtype),
         "head.weight": rng.standard_normal((2, 3)).astype(dtype),
         "mask": np.arange(9) if mask is None else mask,
-        "scale": np.float32(seed),
+        "scale": np.float32(seed if scale is None else scale),
     }
     weights = digest_weights(state)
     digest = digest_checkpoint(weights, preprocessing_id="p", dataset_digest="d" * 64, attribute="a")

@@ -13,6 +13,7 @@ from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from torch.nn import functional
+from torch.nn.grad import conv2d_weight
 
 
 class UnknownSortError(Exception):
@@ -31,11 +32,7 @@ def squares_of(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Te
 
 def columns(layer: nn.Conv2d, read: Tensor) -> Tensor:
     """(N, groups, D, L) what each of L places of a convolution multiplies, D = channels of a group x kernel."""
-    padding = layer.padding
-    if isinstance(layer, Conv2dSame):
-        read, padding = pad_same(read, list(layer.kernel_size), list(layer.stride), list(layer.dilation)), (0, 0)
-    if layer.padding_mode != "zeros" or isinstance(padding, str):
-        raise UnknownSortError(f"a convolution padded by {layer.padding_mode!r}, {padding!r}")
+    read, padding = _padded(layer, read)
     n = len(read)
     if layer.kernel_size == (1, 1) and padding == (0, 0):
         found = read[:, :, :: layer.stride[0], :: layer.stride[1]].flatten(2)
@@ -44,13 +41,44 @@ def columns(layer: nn.Conv2d, read: Tensor) -> Tensor:
     return found.reshape(n, layer.groups, -1, found.shape[-1])
 
 
+def _padded(layer: nn.Conv2d, read: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+    """What a convolution reads, with the padding that it adds to it yet."""
+    padding = layer.padding
+    if isinstance(layer, Conv2dSame):
+        read, padding = pad_same(read, list(layer.kernel_size), list(layer.stride), list(layer.dilation)), (0, 0)
+    if layer.padding_mode != "zeros" or isinstance(padding, str):
+        raise UnknownSortError(f"a convolution padded by {layer.padding_mode!r}, {padding!r}")
+    return read, padding
+
+
 def _convolution(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Tensor]:
     assert isinstance(layer, nn.Conv2d)
-    found = columns(layer, read)
-    made = gradient.reshape(len(gradient), layer.groups, -1, found.shape[-1])
-    weight = torch.matmul(made, found.transpose(2, 3)).square().sum(0)
+    if layer.groups > 1:
+        weight = _in_groups(layer, read, gradient)
+    else:
+        found = columns(layer, read)
+        made = gradient.reshape(len(gradient), 1, -1, found.shape[-1])
+        weight = torch.matmul(made, found.transpose(2, 3)).square().sum(0)
     bias = {} if layer.bias is None else {"bias": gradient.flatten(2).sum(2).square().sum(0)}
     return {"weight": weight.reshape(layer.weight.shape)} | bias
+
+
+def _in_groups(layer: nn.Conv2d, read: Tensor, gradient: Tensor) -> Tensor:
+    """Examples side by side, as further groups of one convolution: what it multiplies is not copied for every place
+    of the kernel, which takes most of the time where groups are single channels."""
+    read, padding = _padded(layer, read)
+    n, places = len(read), gradient.shape[2:]
+    weight_of: Any = conv2d_weight  # annotated for kernels of one size alone
+    found: Tensor = weight_of(
+        read.reshape(1, -1, *read.shape[2:]),
+        [n * layer.weight.shape[0], *layer.weight.shape[1:]],
+        gradient.reshape(1, -1, *places),
+        layer.stride,
+        padding,
+        layer.dilation,
+        n * layer.groups,
+    )
+    return found.reshape(n, *layer.weight.shape).square().sum(0)
 
 
 def _linear(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Tensor]:
@@ -84,18 +112,27 @@ def _batch_norm(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, T
     assert isinstance(layer, nn.BatchNorm2d)
     if layer.running_mean is None or layer.running_var is None:
         raise UnknownSortError("BatchNorm without statistics")
-    scale = (layer.running_var + layer.eps).rsqrt()
-    normal = (read - layer.running_mean[:, None, None]) * scale[:, None, None]
+    normal = functional.batch_norm(read, layer.running_mean, layer.running_var, eps=layer.eps)
     if isinstance(layer, BatchNormAct2d):
-        drop: Any = layer.drop
-        act: Any = layer.act
-        with torch.enable_grad():
-            before = (normal * layer.weight[:, None, None] + layer.bias[:, None, None]).detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(act(drop(before * 1)), before, gradient)
+        before = torch.addcmul(layer.bias[:, None, None], normal, layer.weight[:, None, None]).detach()
+        gradient = _before_activation(layer, before, gradient)
     return {
         "weight": (gradient * normal).flatten(2).sum(2).square().sum(0),
         "bias": gradient.flatten(2).sum(2).square().sum(0),
     }
+
+
+def _before_activation(layer: BatchNormAct2d, before: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of what a layer's activation reads, from that of what it makes."""
+    drop: Any = layer.drop
+    act: Any = layer.act
+    if isinstance(drop, nn.Identity) and isinstance(act, nn.Identity):
+        return gradient
+    if isinstance(drop, nn.Identity) and type(act) is nn.ReLU6:  # one pass over them instead of five
+        return torch.where((before > 0) & (before < act.max_val), gradient, 0)
+    with torch.enable_grad():
+        before = before.requires_grad_()
+        return torch.autograd.grad(act(drop(before * 1)), before, gradient)[0]
 
 
 def _any_layer(layer: nn.Module, read: Tensor, gradient: Tensor) -> dict[str, Tensor]:

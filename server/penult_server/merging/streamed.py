@@ -200,6 +200,7 @@ class _Work:
         with np.errstate(over="ignore"):  # what is too large is refused below
             stored = values.astype(kind)
         if not np.isfinite(stored).all():
+            self._check_parents(piece)
             raise ServiceError(
                 ErrorKind.NOT_FINITE,
                 f"merged, {int((~np.isfinite(stored)).sum())} values of {piece.name!r} are not finite in {kind}; take "
@@ -208,6 +209,17 @@ class _Work:
             )
         self._written()
         self._writing = self._pool.submit(self._writer.write, piece.name, stored)
+
+    def _check_parents(self, piece: Piece) -> None:
+        """Raise ServiceError (INCOMPATIBLE_CHECKPOINTS) for a network that is not finite itself."""
+        named = zip((*self._plan.parents, self._plan.base), (*piece.parents, piece.base), strict=True)
+        for digest, values in named:
+            if values is not None and not np.isfinite(values).all():
+                raise ServiceError(
+                    ErrorKind.INCOMPATIBLE_CHECKPOINTS,
+                    f"checkpoint {digest[:12]} holds values of {piece.name!r} that are not finite; merge others",
+                    tensors=piece.name,
+                )
 
     def _written(self) -> None:
         """Wait for the last piece. Raises what its writing raised."""

@@ -1,7 +1,7 @@
 """Which head a merged network gets: ``heads=`` of `Client.merge`, beside ``scope=``."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, NamedTuple, get_args
 
 from penult.arguments import coerce
 from penult.errors import invalid, shown
@@ -32,7 +32,7 @@ def heads_of(heads: MergeHeads | Mapping[str, Any] | None, scope: MergeScope | N
         return Heads(scope)
     given: Mapping[str, Any] = {}
     if isinstance(heads, Mapping):
-        given, rule = cast("Mapping[str, Any]", heads), "refit"
+        given, rule = heads, "refit"
     else:
         coerce.check_choice("heads", heads, HEADS)
         rule = heads

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def _draw_gains(axis: Axes, report: MergeReport) -> None:
     """The last that was made: the merged network, else the ensemble."""
     of = report.gains[-1].of
     shown = [one for one in report.gains if one.of == of][: MOST_ROWS + 1]
-    handles = []
+    handles: list[tuple[Any, str]] = []
     for sign, name, colour in ((1, "gained", COLOURS[2]), (-1, "lost", COLOURS[1])):
         values = [sign * 100 * (one.gained if sign > 0 else one.lost) / one.count for one in shown]
         handles.append((axis.barh(range(len(shown)), values, color=colour, height=0.7), name))

@@ -15,7 +15,7 @@ class Fisher:
     """theta = sum_i s_i f_i theta_i / sum_i s_i f_i in every entry, f_i = F_i / |F_i|_2 over all that is merged.
 
     F_i is `Piece.importance`, the diagonal of network i's Fisher information. Entries that matter to no network, by
-    less than 1e-12 of the mean, take the plain mean; their fraction is told.
+    less than 1e-12 of the mean, take the plain mean; their fraction is told. One network alone stays as it is.
     """
 
     n_passes = 1
@@ -48,6 +48,8 @@ class Fisher:
 
     def merge(self, piece: Piece) -> Array:
         plain = weighted_sum(piece, self._plain_shares)
+        if len(piece.parents) == 1:
+            return plain
         xp = array_namespace(plain)
         above, below = xp.zeros_like(plain), xp.zeros_like(plain)
         for factor, values, entries in zip(

@@ -14,8 +14,8 @@ RELATIVE_EPS = 1e-12
 class VarianceCorrected:
     """theta = (T - mean T) sqrt(v / Var T) + mean T in each tensor, T the mean network, v the mean of Var theta_i.
 
-    A tensor that is constant in the mean stays as it is. Finetunings of one start are so alike that the factor is
-    nearly 1: it is reported.
+    A tensor that is constant in the mean stays as it is, and so does one network alone. Finetunings of one start are
+    so alike that the factor is nearly 1: it is reported.
     """
 
     n_passes = 1
@@ -39,7 +39,7 @@ class VarianceCorrected:
         merged, *parents = (spread.variance for spread in self._spreads)
         wanted = sum(parents) / len(parents)
         self._mean = self._spreads[0].mean
-        if merged > RELATIVE_EPS * wanted and wanted > 0:
+        if self._n_parents > 1 and merged > RELATIVE_EPS * wanted and wanted > 0:
             self._factor = math.sqrt(wanted / (merged + RELATIVE_EPS * wanted))
         self._found.append(self._factor)
 

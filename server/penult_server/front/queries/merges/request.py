@@ -272,7 +272,8 @@ def _check_number(found: _Found, method: MergeMethod, base: str, *, measures: bo
             field="checkpoints",
         )
     has_shares = found.parents[0].share is not None
-    enough = n >= method.least and (n > 1 or method.needs_base or has_shares or measures)
+    # With the shares (1, 0) one is left, and is what comes of it.
+    enough = has_shares or (n >= method.least and (n > 1 or method.needs_base or measures))
     if not enough:
         raise ServiceError(
             ErrorKind.INVALID_ARGUMENT,

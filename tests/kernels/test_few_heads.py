@@ -17,12 +17,16 @@ def left_to_the_blas_afterwards() -> Iterator[None]:
     spread_over(0)
 
 
+@pytest.mark.parametrize("has_small_products", [False, True])
 @pytest.mark.parametrize("n_heads", [1, 2, 4, 5, 12, 17, 31, 40])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("n", "d"), [(500, 33), (301, 1280), (3, 5), (128, 17)])
-def test_products(rng, monkeypatch, n: int, d: int, dtype: type, n_heads: int) -> None:
+def test_products(rng, monkeypatch, n: int, d: int, dtype: type, n_heads: int, has_small_products: bool) -> None:
+    """On processors of either kind."""
+    monkeypatch.setattr(few_heads, "HAS_SMALL_PRODUCTS", has_small_products)
     if d < 100:
         monkeypatch.setattr(few_heads, "NO_COPY", 128 * 16 * 12)
+        monkeypatch.setattr(few_heads, "CACHED_NUMBERS", 1000)
     rows = rng.standard_normal((n + 7, d)).astype(dtype)[7:]
     weight, residuals = (rng.standard_normal((k, n_heads)).astype(dtype) for k in (d, n))
     exact = rows.astype(np.float64)

@@ -174,8 +174,9 @@ def test_a_fit_does_not_depend_on_its_company(rng):
         for link in (Link.SOFTMAX, Link.OVR)
         for rows, weight in ((None, None), (None, rng.random(60)), (subset, None))
     ]
-    for problem, fit in zip(problems, solve(features, y, 3, problems, tolerance=1e-8), strict=True):
-        alone = solve(features, y, 3, [problem], tolerance=1e-8)[0]
+    # Company may change the way to the optimum, so both are so near it that certificates leave less than is compared.
+    for problem, fit in zip(problems, solve(features, y, 3, problems, tolerance=1e-12), strict=True):
+        alone = solve(features, y, 3, [problem], tolerance=1e-12)[0]
         np.testing.assert_allclose(fit.weight, alone.weight, rtol=0, atol=1e-5)
         assert abs(fit.certificate.objective - alone.certificate.objective) <= 1e-8 * np.log(3)
 

@@ -111,7 +111,7 @@ class ByFeatures:
             return lbfgs(space, space.flat(start), stop, memory=MEMORY)
         own = space.take(few.positions)
         rough = self.control.stop([members[int(index)] for index in few.positions], fraction=CERTIFIED_FRACTION)
-        first, pairs = lbfgs_with_pairs(
+        first, pairs, made = lbfgs_with_pairs(
             own,
             own.flat(xp.take(start, asarray_like(few.positions, start), axis=0)),
             replace(rough, limit=max(rough.limit, ROUGH_GAP), left=unseen),
@@ -121,6 +121,8 @@ class ByFeatures:
         between = xp.reshape(asarray_like(few.weights, start) @ known_heads, start.shape)
         stiffer = space.stiffness(between) - own.take(few.nearest).stiffness(between)
         known = pairs.of_others(few.nearest, stiffer)
+        if made is not None:
+            space = replace(space, preconditioner=made.of_others(space.preconditioner, few.nearest))
         reached = lbfgs(space, space.flat(between), stop, memory=MEMORY, pairs=known)
         reached.evaluations[few.positions] += first.evaluations
         return reached

@@ -25,6 +25,7 @@ What is solved together:
 | FEATURES, over different rows          | together over the union of their rows, with weights of zero, where  |
 |                                        | a pass costs less so than over each set of rows apart               |
 | FEATURES, that differ in their l2 alone | a few first and roughly, then all from between these (`paths`)      |
+| FEATURES, slow, over the same rows     | with the Hessian of one of their heads (`curvature`)                |
 | ROWS, of as many rows each             | in one stack, as blocks of one Gram matrix of all their rows where  |
 |                                        | that is small and less work than one for each set                   |
 | ROWS, that differ in their l2 alone    | one roughly first, from whose head and basis all others branch off  |
@@ -38,10 +39,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from penult_kernels import budget
 
 READING = 35
 """Cost of reading a row, in products of the row with a head."""
+READING_A_VECTOR, OF_A_VECTOR = 12, 6
+"""The cost of reading and that of each head where few heads are multiplied as vectors (`few_heads`)."""
 GATHERING = 2
 """Cost of reading a row that has to be gathered, relative to one that has not."""
 NEARLY_ALL = 0.7
@@ -60,6 +66,9 @@ SWEEPS_ADDED = 3
 """Evaluations that follow those of these other penalties."""
 FEWEST_BRANCHES = 3
 """Blocks for each one that is solved roughly first, at least."""
+STEPS_OF_CURVATURE, RATE_OF_CURVATURE = 6, 1.6
+"""Evaluations that L-BFGS takes to the end at least with the Hessian of one head as its first, about; and how much the
+logarithm of a gap falls in each while margins grow, as Newton's method has it."""
 PASSES_SAVED = 100.0
 """Products with its rows that an eigenbasis saves each head, about."""
 
@@ -128,6 +137,18 @@ def eigenbasis_pays(work: float, n_sampled: int, n_features: int) -> bool:
 def interpolation_pays(n_heads: int) -> bool:
     """Whether so many heads should wait for solutions for other penalties, to start between them."""
     return EVALUATIONS_SAVED * n_heads > SWEEPS_ADDED * READING
+
+
+def evaluations_with_curvature(to_fall: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Evaluations that problems take, about, with the Hessian of one head; their gaps are to fall by so much (log)."""
+    return np.maximum(STEPS_OF_CURVATURE, to_fall / RATE_OF_CURVATURE)
+
+
+def curvature_pays(n_saved: float, *, n_heads: int, n_rows: int, n_sampled: int, n_features: int) -> bool:
+    """Whether the Hessian of one head is less work than so many evaluations."""
+    of_product = min(READING + n_heads, READING_A_VECTOR + OF_A_VECTOR * n_heads)
+    of_evaluation = 2 * n_rows * n_features * of_product
+    return n_saved * of_evaluation > n_features**2 * (n_sampled / 2 + 2 * n_features)
 
 
 def branching_pays(n_blocks: int, n_sources: int) -> bool:

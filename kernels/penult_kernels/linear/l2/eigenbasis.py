@@ -34,6 +34,10 @@ MOST_BASES = 4
 """Bases that are kept at most: the latest."""
 SMALLEST_CURVATURE = 1e-12
 """Added to every curvature, so that none is zero."""
+INNER_ERROR = 0.3
+"""Systems with a coupled matrix are solved to this fraction of their right sides."""
+MOST_INNER = 40
+"""Steps of conjugate gradients of such a system at most."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,6 +127,18 @@ def _covariance(features: Array) -> Array:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Coupled:
+    """A matrix along the eigenvectors that some blocks share."""
+
+    matrix: Array
+    """(D, D) float32."""
+    mean: Array
+    """(1, D) the mean of the rows about which it is, that of the blocks that share it."""
+    which: NDArray[np.bool_]
+    """(B,) the blocks."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Preconditioner:
     """An approximate inverse Hessian of each block of a batch."""
 
@@ -130,6 +146,8 @@ class Preconditioner:
     mean: Array
     """(B, 1, D) weighted mean of the rows in the space solved, float64. The Hessian hardly couples V with the bias
     about the mean, c + V mean."""
+    coupled: Coupled | None = None
+    """What some blocks have in the place of the diagonal matrix of eigenvalues (`l2.curvature`)."""
 
     def of_weights(self, batch: Batch, curvature: Array) -> Array:
         """Approximate curvatures (B, q, D) along the eigenvectors, for h = curvature (B, q)."""
@@ -144,7 +162,12 @@ class Preconditioner:
         of_bias = curvature + SMALLEST_CURVATURE + batch.bias_stiffness()[:, None]
         bias = residual[:, :, -1]
         about = residual[:, :, :-1] - (bias * fitted)[:, :, None] * self.mean
-        along = xp.astype(xp.astype(about, xp.float32) @ vectors, xp.float64) / of_weight
+        along = xp.astype(xp.astype(about, xp.float32) @ vectors, xp.float64)
+        apart = along / of_weight
+        if self.coupled is not None:
+            at = np.flatnonzero(self.coupled.which)
+            apart[at] = _solved(self.coupled.matrix, curvature[at], batch.l2[at] + SMALLEST_CURVATURE, along[at])
+        along = apart
         weight = xp.astype(xp.astype(along, xp.float32) @ vectors.T, xp.float64)
         moved = (bias / of_bias - xp.sum(weight * self.mean, axis=2)) * fitted
         return xp.concat([weight, moved[:, :, None]], axis=2)
@@ -156,11 +179,38 @@ class Preconditioner:
 
     def of(self, place: int) -> "Preconditioner":
         """The inverse of one of the blocks."""
-        return replace(self, mean=self.mean[place : place + 1, :, :])
+        return self.take(np.asarray([place]))
 
     def take(self, kept: NDArray[np.int64]) -> "Preconditioner":
         """The inverses of some of the blocks."""
-        return replace(self, mean=array_namespace(self.mean).take(self.mean, asarray_like(kept, self.mean), axis=0))
+        mean = array_namespace(self.mean).take(self.mean, asarray_like(kept, self.mean), axis=0)
+        coupled = None if self.coupled is None else replace(self.coupled, which=self.coupled.which[kept])
+        return replace(self, mean=mean, coupled=coupled)
+
+
+def _solved(matrix: Array, curvature: Array, l2: Array, right: Array) -> Array:
+    """x (B, q, D) with (curvature matrix + l2) x = right, nearly, by conjugate gradients from the inverse diagonal."""
+    xp = array_namespace(right)
+    diagonal = curvature[:, :, None] * xp.astype(xp.linalg.diagonal(matrix), xp.float64) + l2[:, None, None]
+
+    def times(x: Array) -> Array:
+        flat = xp.astype(xp.reshape(x, (-1, x.shape[2])), matrix.dtype)
+        return curvature[:, :, None] * xp.reshape(product(flat, matrix), x.shape) + l2[:, None, None] * x
+
+    x, residual = xp.zeros_like(right), right
+    search = towards = residual / diagonal
+    along = first = xp.sum(residual * towards, axis=2)
+    for _ in range(MOST_INNER):
+        if bool(xp.all(along <= INNER_ERROR**2 * first)):
+            break
+        of_search = times(search)
+        curved = xp.sum(search * of_search, axis=2)
+        length = xp.where(curved > 0, along / xp.where(curved > 0, curved, 1.0), 0.0)[:, :, None]
+        x, residual = x + length * search, residual - length * of_search
+        towards = residual / diagonal
+        before, along = along, xp.sum(residual * towards, axis=2)
+        search = towards + xp.where(before > 0, along / xp.where(before > 0, before, 1.0), 0.0)[:, :, None] * search
+    return x
 
 
 def joined(parts: Sequence[Preconditioner]) -> Preconditioner:

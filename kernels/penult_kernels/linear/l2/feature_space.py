@@ -5,7 +5,7 @@ with the heads, and then with the residuals: each evaluation reads the features 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from array_api_compat import array_namespace
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from penult_kernels.arrays import Array
 from penult_kernels.linear.blocks.batch import Batch
 from penult_kernels.linear.elements import binary_derivatives
+from penult_kernels.linear.l2.curvature import Slow, curved
 from penult_kernels.linear.l2.eigenbasis import Preconditioner
 from penult_kernels.loss import probabilities
 
@@ -94,6 +95,11 @@ class PrimalSpace:
     def precondition(self, residual: Array, here: Derivatives) -> Array:
         """Approximate inverse Hessians, by the eigenbasis, times vectors (B, M)."""
         return self.flat(self.preconditioner.inverse(self.batch, here.curvature, self.theta(residual)))
+
+    def curved(self, x: Array, slow: Slow) -> "PrimalSpace":
+        """The space with the curvature that the slowest of some problems has at x (B, M), for these."""
+        theta = self.theta(x)[slow.place, :, :]
+        return replace(self, preconditioner=curved(self.batch, self.preconditioner, theta, slow))
 
     def kept(self, active: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The active problems, and no others."""

@@ -4,18 +4,22 @@ Vectors of B problems are arrays (B, M). Steps follow the secant rule of `line_s
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace, is_numpy_array
 from numpy.typing import NDArray
 
 from penult_kernels.arrays import Array, asarray_like
 from penult_kernels.linear.control import StopRule
 from penult_kernels.linear.elements import next_length
+from penult_kernels.linear.l2.curvature import LOOKED_AT, MOST_MADE, may_be_shared, slow_blocks
+from penult_kernels.linear.l2.eigenbasis import Preconditioner
 from penult_kernels.linear.l2.feature_space import Derivatives, PrimalSpace
-from penult_kernels.linear.l2.quick_loop import Reached, minimize
+from penult_kernels.linear.l2.quick_loop import NEAR_FLOOR, Reached, minimize
 
+MOST_SHRUNK = 0.1
+"""What a preconditioned vector is multiplied by at least."""
 FINE_BELOW = 100.0
 """A gap below this multiple of what rounding heads to float32 leaves ends their rounding."""
 
@@ -40,6 +44,25 @@ class Pairs:
             yield step, xp.take(self.changes[:, place, :], at, axis=0) + stiffer * step
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Curved:
+    """A preconditioner with a curvature that was made of one problem."""
+
+    preconditioner: Preconditioner
+    """The preconditioner of some of the problems."""
+    which: NDArray[np.bool_]
+    """(B,) the problems that have it."""
+
+    def of_others(self, own: Preconditioner, chosen: NDArray[np.int64]) -> Preconditioner:
+        """The preconditioner of others over the same rows, coupled where the problems at these positions (B,) are."""
+        coupled = self.preconditioner.coupled
+        if coupled is None:
+            return own
+        which = self.which[chosen]
+        mean = array_namespace(own.mean).where(which[:, None, None], coupled.mean, own.mean)
+        return replace(own, mean=mean, coupled=replace(coupled, which=which))
+
+
 def lbfgs(
     space: PrimalSpace, start: Array, stop: StopRule, *, memory: int, pairs: Iterable[tuple[Array, Array]] = ()
 ) -> Reached:
@@ -47,22 +70,36 @@ def lbfgs(
 
     Begins with `pairs` of a step and the change of the gradient over it.
     """
-    return minimize(_begun(space, start, memory, pairs), stop)
+    return minimize(_begun(space, start, memory, pairs, stop), stop)
 
 
-def lbfgs_with_pairs(space: PrimalSpace, start: Array, stop: StopRule, *, memory: int) -> tuple[Reached, Pairs]:
-    """As `lbfgs`, and the pairs that each problem ended with."""
-    state = _begun(space, start, memory, ())
+def lbfgs_with_pairs(
+    space: PrimalSpace, start: Array, stop: StopRule, *, memory: int
+) -> tuple[Reached, Pairs, Curved | None]:
+    """As `lbfgs`, and the pairs that each problem ended with; and the latest curvature that was made on the way."""
+    state = _begun(space, start, memory, (), stop)
     state.left = []
     reached = minimize(state, stop)
-    return reached, _joined([*state.left, (state.positions, state.pairs())])
+    made = (
+        Curved(state.space.preconditioner, np.isin(np.arange(space.n_blocks), state.curved)) if state.n_made else None
+    )
+    return reached, _joined([*state.left, (state.positions, state.pairs())]), made
 
 
-def _begun(space: PrimalSpace, start: Array, memory: int, pairs: Iterable[tuple[Array, Array]]) -> "_State":
+def _begun(
+    space: PrimalSpace, start: Array, memory: int, pairs: Iterable[tuple[Array, Array]], stop: StopRule
+) -> "_State":
     xp = array_namespace(start)
     length = xp.ones((start.shape[0],), dtype=start.dtype, device=start.device)
     state = _State(
-        space, start, space.evaluate(start), length, memory, np.arange(space.n_blocks), np.zeros(space.n_blocks, bool)
+        space,
+        start,
+        space.evaluate(start),
+        length,
+        memory,
+        np.arange(space.n_blocks),
+        np.zeros(space.n_blocks, bool),
+        stop.limit,
     )
     for step, change in pairs:
         state.remember(step, change)
@@ -104,6 +141,8 @@ class _State:
     """(B,) their positions among all problems."""
     is_fine: NDArray[np.bool_]
     """(B,) whether heads are not rounded to float32 any more."""
+    limit: float
+    """A gap that is small enough."""
     left: list[tuple[NDArray[np.int64], Pairs]] | None = None
     """Positions and pairs of the problems that have left, if they are wanted."""
     steps: list[Array] = field(default_factory=list[Array])
@@ -111,6 +150,12 @@ class _State:
     """Changes of the gradient over the steps."""
     inverses: list[Array] = field(default_factory=list[Array])
     """(B,) 1 / <step, change>, or 0 for a problem that took no step then."""
+    seen: list[NDArray[np.float64]] = field(default_factory=list[NDArray[np.float64]])
+    """(B,) the gaps of the latest evaluations since a curvature was made."""
+    n_made: int = 0
+    """Curvatures that were made."""
+    curved: list[int] = field(default_factory=list[int])
+    """Positions among all problems of those that have one."""
 
     def prepare(self) -> None:
         """Nothing: the step before has evaluated what is needed."""
@@ -120,8 +165,18 @@ class _State:
         return self.space.gaps(self.here), self.space.floors(self.x, self.here)
 
     def saw(self, gaps: NDArray[np.float64], floors: NDArray[np.float64]) -> None:
-        """Near its floor a problem becomes a fine one."""
+        """Near its floor a problem becomes a fine one; where too many evaluations are left, a curvature is made."""
         self.is_fine = self.is_fine | (gaps < FINE_BELOW * floors)
+        self.seen = [*self.seen, gaps][-1 - LOOKED_AT :]
+        if self.n_made < MOST_MADE and may_be_shared(self.space.batch):
+            slow = slow_blocks(self.space.batch, self.seen, NEAR_FLOOR * floors, self.limit)
+            if slow is not None:
+                self.space, self.seen, self.n_made = self.space.curved(self.x, slow), [], self.n_made + 1
+                self.curved += self.positions[slow.which].tolist()
+                # Their pairs are of curvatures that were larger.
+                kept = ~slow.which
+                self.steps, self.changes = ([one * kept[:, None] for one in own] for own in (self.steps, self.changes))
+                self.inverses = [one * kept for one in self.inverses]
 
     def take(self, kept: NDArray[np.int64]) -> None:
         """Keep the problems at these positions only."""
@@ -132,6 +187,7 @@ class _State:
             if gone.size:
                 self.left.append((self.positions[gone], self.pairs(gone)))
         self.positions, self.is_fine = self.positions[kept], self.is_fine[kept]
+        self.seen = [gaps[kept] for gaps in self.seen]
 
         def of_blocks(values: list[Array]) -> list[Array]:
             return [xp.take(value, at, axis=0) for value in values]
@@ -194,6 +250,15 @@ class _State:
             coefficients.append(coefficient)
             residual = residual - coefficient[:, None] * change
         towards = self.space.precondition(residual, self.here)
+        if pairs and is_numpy_array(towards):
+            towards = towards * self._shrinking(*pairs[-1])[:, None]
         for (step, change, inverse), coefficient in zip(pairs, reversed(coefficients), strict=True):
             towards = towards + (coefficient - inner(change, towards) * inverse)[:, None] * step
         return -towards
+
+    def _shrinking(self, step: Array, change: Array, inverse: Array) -> Array:
+        """(B,) by how much the latest pair says that preconditioned vectors are too long (Liu and Nocedal 1989)."""
+        xp = array_namespace(step)
+        expected = inner(change, self.space.precondition(change, self.here)) * inverse
+        factor = xp.where(expected > 0, 1.0 / xp.where(expected > 0, expected, 1.0), 1.0)
+        return xp.clip(factor, MOST_SHRUNK, 1.0)

@@ -431,7 +431,7 @@ class FuzzedServer:
                 delete(kind=kinds.STORED_KIND_GROUPING, id=self.grouping.digest, dry_run=True),
                 delete(kind=kinds.STORED_KIND_JOB, id=self.finetuning.id, dry_run=True),
             ],
-            "Storage/GetUsage": [storage_pb2.GetUsageRequest()],
+            "Storage/GetUsage": [storage_pb2.GetUsageRequest(), storage_pb2.GetUsageRequest(things=True)],
         }
 
     def _diagnostic_seeds(self) -> dict[str, Sequence[Any]]:

@@ -314,6 +314,7 @@ RIGHT: dict[str, tuple[str, ...]] = {
     "temperature": ("half",),
     "threshold": ("half", "zero number", "absent"),
     "test": ("set", "absent"),
+    "things": ("yes", "no"),
     "timeout": ("seconds",),
     "tls": ("no",),
     "tls_ca": ("table",),

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from anyio import CapacityLimiter, to_thread
 from starlette.responses import HTMLResponse, Response
 
-from penult.calls.catalog.results import Answer
 from penult.client import Client
 from penult.connection.scope import SCOPE, Scope
 from penult.display.html import Trusted, is_digest
 from penult.web.rendering import NAVIGATION, render
 from penult.web.security import masked
 from penult.web.sessions import Session
+from penult.wire.references import Answer
 
 if TYPE_CHECKING:
     from starlette.requests import Request

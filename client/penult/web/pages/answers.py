@@ -31,10 +31,10 @@ from penult.web.pages.repeating import call
 from penult.web.rendering import digest_link, joined, link, path, render, shown, when
 
 if TYPE_CHECKING:
-    from penult.calls.catalog.results import Answer
     from penult.results.lists.stored import ResultSummary
     from penult.results.records import FeatureSet
     from penult.web.asking import Visit
+    from penult.wire.references import Answer
 
 WORST_SIGN = "▼"
 

@@ -346,6 +346,8 @@ def everything(name: str) -> list[Any]:
         n_groupings=0,
         root=name,
         compute_workers=(records.ComputeWorker(device=name, is_up=True),),
+        user=name,
+        role="runner",
     )
     vectors = np.ones((4, 2, 3))
     descriptor = Descriptor(id=name, formula=name, source=name, values=np.array([1.0, 2.0, np.nan, 3.0]))

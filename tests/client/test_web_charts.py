@@ -117,3 +117,13 @@ def test_a_login_leads_to_this_page_alone(path):
 def test_row_ids_are_read_as_people_write_them():
     assert row_ids("0-3, 9 12") == [0, 1, 2, 3, 9, 12]
     assert len(row_ids("0-999999999")) == 48
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+@pytest.mark.parametrize("value", [5e-324, 2.2e-309, 1e-300, 1e20, -1e20, 1.7e308, -1.7e308])
+def test_the_ends_of_numbers_are_drawn(value: float, is_log: bool):
+    for other in (value, 1.0, 1.7e308):
+        lines = (Line(name="a", y=(value, other)),)
+        ElementTree.fromstring(
+            svg(Chart(title="", says="", x_label="x", y_label="y", x=(0, 1), lines=lines, log_y=is_log))
+        )

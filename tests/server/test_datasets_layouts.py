@@ -269,20 +269,24 @@ def test_a_whole_copy_has_the_published_counts_and_no_notes(tmp_path: Path, layo
         assert rows.group_counts(split).tolist() == counts
 
 
-def test_270000_comments_are_parsed_and_grouped_in_a_few_seconds(tmp_path: Path):
+def test_270000_comments_are_parsed_and_grouped_beside_a_bare_reader(tmp_path: Path):
     """From the file (13 columns, 300 bytes a row) to split, class, nine attributes and 16 masks of every row.
 
-    CPU time of both reading and grouping; storing is not timed, and there are no images to be checked.
+    Processor time of both reading and grouping beside Python's own reader of the same file, which is two to five times
+    quicker; storing is not timed, and there are no images to be checked.
     """
     whole_civilcomments(tmp_path, 270_000, words=50)
-    assert (tmp_path / "all_data_with_identities.csv").stat().st_size > 270_000 * 290
+    file = tmp_path / "all_data_with_identities.csv"
+    assert file.stat().st_size > 270_000 * 290
     started = time.process_time()
     rows = read(Layout.CIVILCOMMENTS, tmp_path)
     counts = rows.group_counts("train")
-    seconds = time.process_time() - started
-    assert len(rows) == 270_000
+    ended = time.process_time()
+    with file.open(newline="", encoding="utf-8") as opened:
+        assert sum(1 for _ in csv.reader(opened)) == 1 + len(rows) == 270_001
+    bare = time.process_time() - ended
     assert counts.min() > 7000
-    assert seconds < 3
+    assert ended - started < 8 * bare
 
 
 def test_every_layout_of_the_wire_has_a_module_and_stands_in_the_manuals():

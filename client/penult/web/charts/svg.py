@@ -13,6 +13,10 @@ WIDTH, HEIGHT = 520, 260
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 38
 LEGEND_LINE = 17
 FONT = 'font-size="12" fill="currentColor"'
+SMALLEST = math.ulp(0.0)
+"""The smallest number that has a logarithm."""
+LARGEST = 1e300
+"""What is larger is drawn there: differences and doubles of numbers stay finite."""
 Scale = Callable[[float], float]
 
 
@@ -67,18 +71,20 @@ def _y_range(lines: Sequence[dict[str, object]], *, is_log: bool) -> tuple[float
 def _widened(values: Sequence[float], *, is_log: bool) -> tuple[float, float] | None:
     if not values:
         return None
-    low, high = min(values), max(values)
-    if low == high:
-        return (low / 2, high * 2) if low > 0 else (low - 0.5, high + 0.5)
-    margin = 0.0 if is_log else 0.04 * (high - low)
+    low, high = (max(-LARGEST, min(end, LARGEST)) for end in (min(values), max(values)))
+    if is_log:
+        return (low, high) if low < high else (max(low / 2, SMALLEST), high * 2)
+    alone = abs(low) / 2 if abs(low) > 1 / LARGEST else 0.5
+    margin = 0.04 * (high - low) if high - low > 1 / LARGEST else alone
     return low - margin, high + margin
 
 
 def _scale(ends: tuple[float, float], first: float, last: float, *, is_log: bool) -> Scale:
-    low, high = (math.log10(max(end, 1e-300)) for end in ends) if is_log else ends
+    low, high = (math.log10(max(end, SMALLEST)) for end in ends) if is_log else ends
 
     def place(value: float) -> float:
-        at = math.log10(max(value, 1e-300)) if is_log else value
+        at = max(-LARGEST, min(value, LARGEST))
+        at = math.log10(max(at, SMALLEST)) if is_log else at
         return first + (at - low) / (high - low) * (last - first)
 
     return place

@@ -8,7 +8,6 @@ import textwrap
 from importlib.metadata import distribution, requires
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
 
 import pytest
 from packaging.requirements import Requirement
@@ -113,8 +112,9 @@ def test_using_it_loads_little_beside_the_libraries_it_stands_on(clean_site):
     """All of the client, on top of gRPC, protobuf and NumPy: their time is most of it."""
     libraries = "import grpc, numpy, google.protobuf.json_format, google.rpc.error_details_pb2"
     everything = "import penult; penult.connect, penult.local, penult.Client, penult.Spectra, penult.Refit"
-    rounds = [seconds_of(clean_site, libraries, everything) for _ in range(9)]
-    assert median(own / theirs for theirs, own in rounds) < 1
+    # The least of each: what else runs on the machine only adds, and adds more to the part that reads more files.
+    theirs, own = map(min, zip(*(seconds_of(clean_site, libraries, everything) for _ in range(9)), strict=True))
+    assert own < theirs
 
 
 def test_the_front_loads_no_framework():

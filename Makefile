@@ -37,7 +37,7 @@ test-long: lint
 	@$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 bench: install
-	@$(BIN)/python -m pytest tests/benchmarks --benchmarks -s -o faulthandler_timeout=0
+	@$(BIN)/python -m pytest tests/benchmarks tests/client/test_light_install.py --benchmarks -s -o faulthandler_timeout=0
 
 lint: install
 	@$(BIN)/ruff format --check .

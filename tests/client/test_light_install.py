@@ -8,6 +8,7 @@ import textwrap
 from importlib.metadata import distribution, requires
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import pytest
 from packaging.requirements import Requirement
@@ -108,13 +109,30 @@ def test_importing_is_quick(clean_site):
     assert min(seconds_of(clean_site, "import penult")[0] for _ in range(5)) < 0.3
 
 
-def test_using_it_loads_little_beside_the_libraries_it_stands_on(clean_site):
-    """All of the client, on top of gRPC, protobuf and NumPy: their time is most of it."""
-    libraries = "import grpc, numpy, google.protobuf.json_format, google.rpc.error_details_pb2"
-    everything = "import penult; penult.connect, penult.local, penult.Client, penult.Spectra, penult.Refit"
-    # The least of each: what else runs on the machine only adds, and adds more to the part that reads more files.
-    theirs, own = map(min, zip(*(seconds_of(clean_site, libraries, everything) for _ in range(9)), strict=True))
-    assert own < theirs
+LIBRARIES = "import grpc, numpy, google.protobuf.json_format, google.rpc.error_details_pb2"
+EVERYTHING = "import penult; penult.connect, penult.local, penult.Client, penult.Spectra, penult.Refit"
+MOST_MODULES = 220
+"""Of our own, when all that a script usually needs is loaded; there were 215 on 2026-12-01."""
+
+
+def test_using_it_loads_few_modules_beside_the_libraries_it_stands_on(clean_site):
+    code = f"""
+        import sys
+        {LIBRARIES}
+        theirs = set(sys.modules)
+        {EVERYTHING}
+        print(len(theirs), sum(name.startswith("penult") for name in set(sys.modules) - theirs))
+    """
+    theirs, own = map(int, run_clean(clean_site, code).split())
+    assert own <= MOST_MODULES < theirs
+
+
+def test_using_it_takes_less_time_than_the_libraries_it_stands_on(clean_site, at_full_size):
+    """Held on a quiet machine alone (`make bench`): what runs beside it slows the many small files of ours more."""
+    if not at_full_size:
+        pytest.skip("asks for a quiet machine: make bench")
+    rounds = [seconds_of(clean_site, LIBRARIES, EVERYTHING) for _ in range(9)]
+    assert median(own / theirs for theirs, own in rounds) < 1
 
 
 def test_the_front_loads_no_framework():

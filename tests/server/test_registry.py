@@ -16,7 +16,7 @@ from penult_proto.errors import ErrorKind
 from penult_proto.v1 import datasets_pb2, features_pb2, refits_pb2, spectra_pb2
 from penult_proto.v1 import jobs_pb2 as pb
 from penult_server.errors import ServiceError
-from penult_server.registry import cards
+from penult_server.registry import cards, pages
 from penult_server.registry import jobs as jobs_module
 from penult_server.registry.cards import Given
 from penult_server.registry.catalog import Catalog
@@ -54,6 +54,21 @@ def catalog(database, tmp_path):
 
 def kind_of(raised) -> ErrorKind:
     return raised.value.kind
+
+
+@pytest.mark.parametrize("longest", [0, 8192], ids=["read anew", "remembered"])
+def test_a_list_is_what_is_stored_whoever_has_changed_what_it_gave_before(jobs, monkeypatch, longest):
+    monkeypatch.setattr(pages, "LONGEST_KEPT", longest)
+    made = jobs.create(SPEC, "digest", "", 10)
+    (first,), _ = jobs.page(pb.ListJobsRequest(), 10)
+    first.deleted.append("something else")
+    (again,), _ = jobs.page(pb.ListJobsRequest(), 10)
+    assert again == jobs.get(made.id)
+    assert not again.deleted
+    jobs.cancel(made.id)
+    (ended,), _ = jobs.page(pb.ListJobsRequest(), 10)
+    assert ended == jobs.get(made.id)
+    assert ended.state != again.state
 
 
 def test_a_job_goes_through_its_states_and_numbers_its_events(jobs):

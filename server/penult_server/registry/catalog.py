@@ -90,7 +90,7 @@ class Catalog:
     def dataset_page(self, options: cards_pb2.ListOptions, limit: int) -> tuple[list[datasets_pb2.Dataset], str]:
         """Registered datasets, newest first, and the next page."""
         page = read_page(self._database, datasets, [], options, limit)
-        found = [Parse(one, datasets_pb2.Dataset()) for one in page.messages]
+        found = page.read(datasets_pb2.Dataset)
         self.cards.fill(found)
         return found, page.next_page
 
@@ -123,7 +123,7 @@ class Catalog:
         if request.run:
             conditions += equals(checkpoints.c.run, self.finder.find("run", request.run))
         page = read_page(self._database, checkpoints, conditions, request.options, limit)
-        found = [Parse(one, runs_pb2.Checkpoint()) for one in page.messages]
+        found = page.read(runs_pb2.Checkpoint)
         self.cards.fill(found)
         return found, page.next_page
 
@@ -150,7 +150,7 @@ class Catalog:
         """Finished runs, newest first, and the next page."""
         conditions = [*equals(runs.c.dataset, request.dataset), *equals(runs.c.backbone, request.backbone)]
         page = read_page(self._database, runs, conditions, request.options, limit)
-        found = [Parse(one, runs_pb2.Run()) for one in page.messages]
+        found = page.read(runs_pb2.Run)
         self.cards.fill(found)
         return found, page.next_page
 

@@ -100,7 +100,7 @@ class JobTable:
                 raise unknown(ErrorKind.INVALID_ARGUMENT, "kind of job", request.kind, list(KINDS))
             conditions.append(value_at(jobs.c.message, f"spec.{KINDS[request.kind]}").is_not(None))
         page = read_page(self._database, jobs, conditions, request.options, limit)
-        return [Parse(one, pb.Job()) for one in page.messages], page.next_page
+        return page.read(pb.Job), page.next_page
 
     def create(
         self,

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import Any, TypeAlias, TypeVar
 
+from google.protobuf.json_format import Parse
+from google.protobuf.message import Message
 from sqlalchemy import ColumnElement, Table, exists, select, tuple_
 
 from penult_proto.errors import ErrorKind
@@ -18,6 +21,9 @@ Condition: TypeAlias = ColumnElement[bool]
 """A condition about a row of a table, or about its card."""
 PAGE_BYTES = 2**24
 """A page ends where its messages have so many bytes, so that runs with a long history fit into an answer."""
+KEPT, LONGEST_KEPT = 1024, 8192
+"""Texts whose messages are remembered, and the characters of one: 12 MB at most."""
+Read = TypeVar("Read", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,20 @@ class Page:
 
     messages: list[str]
     next_page: str
+
+    def read(self, kind: type[Read]) -> list[Read]:
+        """The messages, each the caller's own."""
+        return [_read(text, kind) for text in self.messages]
+
+
+def _read(text: str, kind: type[Read]) -> Read:
+    return kind.FromString(_in_binary(text, kind)) if len(text) <= LONGEST_KEPT else Parse(text, kind())
+
+
+@lru_cache(KEPT)
+def _in_binary(text: str, kind: type[Message]) -> bytes:
+    """Remembered: a page that shows a list asks for it every two seconds, and reading texts took most of the answer."""
+    return Parse(text, kind()).SerializeToString()
 
 
 def equals(column: ColumnElement[str], value: str) -> list[Condition]:
